@@ -1,0 +1,1 @@
+"""How the small models of the demo were trained: one command per model."""
