@@ -271,8 +271,8 @@ def _load_secrets(path: Path) -> Secrets:
 def _write_private(path: Path, text: str) -> None:
     """Replace a file by one that only its owner reads, whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    part.touch(mode=0o600)
+    part.write_text(text)
     part.replace(path)
 
 

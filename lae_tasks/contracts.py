@@ -1,0 +1,344 @@
+"""What two stages agree on: small frozen records and the Parquet schemas derived from them.
+
+Conventions used by every record:
+
+* Pixel coordinates count from the upper left corner of the *scene*, x to the right, y down.
+* A box is `bbox_xyxy_px = (x0, y0, x1, y1)`, half open: x1 and y1 are the first pixels outside.
+* A mask is a COCO compressed RLE string of the size of its own box: `(y1 - y0, x1 - x0)`.
+  So a record's size does not depend on the size of the scene.
+* Scores lie in [0, 1]; None means "not known", never 0.
+
+Ids are derived from content, so that a rerun gives the same ids.
+"""
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
+BoxPx = tuple[int, int, int, int]
+
+
+class Record(BaseModel):
+    """Base of the contracts: immutable, no unknown fields, no silent conversion of meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def record_id(self) -> str:
+        """The value that identifies the record among its kind: that of the type's first field."""
+        first = next(iter(type(self).model_fields))
+        return str(getattr(self, first))
+
+
+class Scene(Record):
+    """A source raster that was read and registered.
+
+    Attributes:
+        scene_id: First 16 hex digits of the sha256 of the file's bytes.
+        raw_key: The object's key below the raw prefix, such as `2026/harbour.tif`.
+        etag: What the storage says of the object's version.
+        crs: `EPSG:n` or WKT; None without a georeference.
+        transform: Affine coefficients (a, b, c, d, e, f) as rasterio has them; None likewise.
+        gsd_m: Ground sampling distance in metres; None where it is not known.
+        acquired_at: ISO 8601, from the file's own tags; None where they have none.
+    """
+
+    scene_id: str
+    raw_key: str
+    etag: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    bands: int
+    dtype: str
+    crs: str | None
+    transform: tuple[float, float, float, float, float, float] | None
+    gsd_m: float | None
+    acquired_at: str | None
+
+
+class Assignment(Record):
+    """The shard in which a night works on a scene."""
+
+    scene_id: str
+    shard: str
+
+
+class Tile(Record):
+    """A window cut from a scene, with its 8-bit RGB rendition.
+
+    Attributes:
+        window_px: (x, y, width, height) in scene pixels.
+        image_key: Key of the PNG rendition in the store, named by its content.
+        image_sha256: Digest of that PNG.
+        valid_fraction: Share of pixels that hold data.
+    """
+
+    tile_id: str
+    scene_id: str
+    raw_key: str
+    window_px: tuple[int, int, int, int]
+    image_key: str
+    image_sha256: str
+    valid_fraction: Score
+
+
+class PromptType(StrEnum):
+    """What made a region."""
+
+    GRID = "grid"
+    POINT = "point"
+    BOX = "box"
+    STEWARD = "steward"
+
+
+class Region(Record):
+    """A mask with its box, in scene pixels."""
+
+    region_id: str
+    tile_id: str
+    scene_id: str
+    bbox_xyxy_px: BoxPx
+    mask_rle: str
+    area_px: int = Field(gt=0)
+    predicted_iou: Score
+    stability_score: Score
+    prompt_type: PromptType
+
+    @model_validator(mode="after")
+    def _box_has_area(self) -> "Region":
+        x0, y0, x1, y1 = self.bbox_xyxy_px
+        if x1 <= x0 or y1 <= y0:
+            raise ValueError(f"bbox_xyxy_px {self.bbox_xyxy_px} has no area")
+        return self
+
+
+class Label(Record):
+    """What the models say of one region.
+
+    Attributes:
+        category_said: The name as the model gave it; None where it said "Unrecognized".
+        likelihood_said: The likelihood as the model gave it; None where it gave none.
+        token_confidence: Product of the probabilities of the category's tokens.
+        clip_category: The vocabulary's best name by CLIP, with `clip_score` its probability.
+        crop_std: Standard deviation of the crop's grey values, in [0, 255].
+        reply: The reply, whole.
+    """
+
+    region_id: str
+    model_revision: str
+    prompt_sha256: str
+    category_said: str | None
+    likelihood_said: Score | None
+    token_confidence: Score | None
+    clip_category: str | None
+    clip_score: Score | None
+    crop_std: float
+    reply: str
+
+
+class Outcome(StrEnum):
+    """What becomes of a region."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+    REJECT = "reject"
+
+
+class Decision(Record):
+    """What the engine decided of one region, and by which rule.
+
+    Attributes:
+        category: Canonical name; None where the model gave none.
+        confidence: The number that was compared with the thresholds.
+        calibration: What turned the scores into `confidence`.
+        candidates: Other names worth offering to a steward, best first.
+        in_audit: Accepted, and drawn for the random audit.
+    """
+
+    region_id: str
+    tile_id: str
+    scene_id: str
+    outcome: Outcome
+    rule: str
+    category: str | None
+    confidence: Score
+    calibration: str
+    candidates: tuple[str, ...]
+    in_audit: bool
+
+
+class Merge(Record):
+    """One line of the ledger of category names: `name` was taken as `canonical`."""
+
+    name: str
+    canonical: str
+    rule: str
+    similarity: Score | None
+    count: int
+
+
+class ReviewItem(Record):
+    """One box that was sent to the stewards, as it was sent.
+
+    Attributes:
+        task_key: The task's own key in Label Studio (`data.lae_key`).
+        bbox_xyxy_px: As sent, in scene pixels.
+    """
+
+    region_id: str
+    task_key: str
+    tile_id: str
+    scene_id: str
+    category: str
+    bbox_xyxy_px: BoxPx
+
+
+class VerdictAction(StrEnum):
+    """What a steward did to a region."""
+
+    ACCEPT = "accept"
+    RELABEL = "relabel"
+    ADJUST = "adjust"
+    REJECT = "reject"
+    ADD = "add"
+
+
+class Verdict(Record):
+    """What one steward decided of one region at one time. Later verdicts outrank earlier ones.
+
+    Attributes:
+        verdict_id: Digest of annotation, time and region.
+        annotator: The steward's e-mail or id in Label Studio.
+        decided_at: ISO 8601 with offset, UTC.
+        category: The category that holds from now on; None for a rejected region.
+        bbox_xyxy_px: The box that holds from now on, in scene pixels.
+        seconds: Time the steward took for the whole task.
+    """
+
+    verdict_id: str
+    region_id: str
+    tile_id: str
+    scene_id: str
+    task_key: str
+    annotation_id: int
+    annotator: str
+    decided_at: str
+    action: VerdictAction
+    category: str | None
+    bbox_xyxy_px: BoxPx
+    seconds: float | None
+
+
+class Rejection(Record):
+    """A record that a stage could not use, and why.
+
+    Attributes:
+        rejected_id: Id of the record; the raw key where ingest could not make a scene of it.
+        reason: A short phrase to count by, such as `unreadable`.
+        detail: What a person needs to know to mend it.
+    """
+
+    rejected_id: str
+    stage: str
+    reason: str
+    detail: str
+
+
+class Output(Record):
+    """A file that a stage wrote."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    rows: int
+
+
+class Manifest(Record):
+    """The commit marker of a shard of a stage, written last.
+
+    Attributes:
+        fingerprint: Digest of the inputs, the stage's config and its models. If a manifest with
+            the same fingerprint is there, the shard is done.
+        n_in: Records that came in; `n_done + n_rejected` must equal it.
+        counts: Further counters of the stage, such as `empty_tiles`.
+    """
+
+    stage: str
+    night: str
+    shard: str
+    schema_version: Literal[1] = 1
+    fingerprint: str
+    config_sha256: str
+    model_revision: str | None
+    n_in: int
+    n_done: int
+    n_rejected: int
+    counts: dict[str, int]
+    rejected_by_reason: dict[str, int]
+    seconds: float
+    outputs: tuple[Output, ...]
+
+    @model_validator(mode="after")
+    def _all_accounted_for(self) -> "Manifest":
+        if self.n_in != self.n_done + self.n_rejected:
+            raise ValueError(
+                f"{self.stage}/{self.night}/{self.shard}: {self.n_in} records came in, "
+                f"{self.n_done} done + {self.n_rejected} rejected"
+            )
+        return self
+
+
+_ARROW_OF: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
+    """The Arrow type of a field's annotation, and whether it may be null."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
+        return _arrow_type(inner)[0], True
+    if origin is Annotated:
+        return _arrow_type(typing.get_args(annotation)[0])
+    if origin is tuple:
+        args = [arg for arg in typing.get_args(annotation) if arg is not Ellipsis]
+        item = pa.field("item", _arrow_type(args[0])[0], nullable=False)
+        variable = Ellipsis in typing.get_args(annotation)
+        return (pa.list_(item) if variable else pa.list_(item, len(args))), False
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return pa.string(), False
+    return _ARROW_OF[annotation], False
+
+
+def arrow_schema(record_type: type[Record]) -> pa.Schema:
+    """The Parquet schema of a contract; its metadata names the contract and its version."""
+    hints = typing.get_type_hints(record_type, include_extras=True)
+    fields = []
+    for name in record_type.model_fields:
+        arrow, nullable = _arrow_type(hints[name])
+        fields.append(pa.field(name, arrow, nullable=nullable))
+    metadata = {"lae.contract": record_type.__name__, "lae.schema_version": str(SCHEMA_VERSION)}
+    return pa.schema(fields, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage made of one record that came in: any number of records of its output types."""
+
+    record_id: str
+    outputs: Sequence[Record] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Dataset formats that a release is written in."""

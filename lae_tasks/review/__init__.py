@@ -1,0 +1,1 @@
+"""The review loop: what goes to Label Studio and what comes back."""

@@ -1,0 +1,166 @@
+"""Runs a stage over a shard exactly once: fingerprint, account, write, commit.
+
+A stage yields a `Done` or a `Rejection` for every record that came in. The runner checks that
+each one is accounted for, writes the tables, and last of all the manifest: if it is there with
+the same fingerprint, the shard is done and a rerun skips it. Tables hold no times and no hosts,
+so two attempts of the same shard write the same bytes and a late one does no harm.
+
+    runs/<stage>/<night>/<shard>.parquet         the stage's main table
+    runs/<stage>/<night>/<shard>.<name>.parquet  further tables
+    rejects/<stage>/<night>/<shard>.parquet      every Rejection, with its reason
+    runs/<stage>/<night>/<shard>.json            the manifest
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from lae_tasks.contracts import SCHEMA_VERSION, Done, Manifest, Output, Record, Rejection
+from lae_tasks.errors import ContractError
+from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.tables import encode
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One shard of one stage, and all that its result depends on.
+
+    Attributes:
+        record_types: Contracts of the tables it writes, the main one first.
+        config_sha256: Fingerprint of the stage's config.
+        inputs: Digests of what comes in.
+        model_revision: Digest of the models; None for a stage without one.
+    """
+
+    stage: str
+    night: str
+    shard: str
+    record_types: tuple[type[Record], ...]
+    config_sha256: str
+    inputs: tuple[str, ...]
+    model_revision: str | None = None
+
+    @property
+    def base_key(self) -> str:
+        """Key of the shard's files, without their suffix."""
+        return f"runs/{self.stage}/{self.night}/{self.shard}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that the result depends on."""
+        parts = [self.stage, SCHEMA_VERSION, self.config_sha256, self.model_revision, self.inputs]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def table_key(self, record_type: type[Record]) -> str:
+        """Key of the table of one of the record types."""
+        main = record_type is self.record_types[0]
+        return f"{self.base_key}{'' if main else '.' + record_type.__name__.lower()}.parquet"
+
+
+def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifest | None:
+    """The shard's manifest, or None if it is not committed.
+
+    Raises:
+        ContractError: If the manifest cannot be read as one.
+    """
+    key = f"runs/{stage}/{night}/{shard}.json"
+    try:
+        return Manifest.model_validate_json(store.read(key))
+    except MissingObjectError:
+        return None
+    except ValidationError as error:
+        raise ContractError(f"{store.uri}/{key}: not a manifest: {error}") from error
+
+
+def iter_manifests(store: Storage, stage: str, night: str | None = None) -> Iterator[Manifest]:
+    """The committed manifests of a stage, by night and shard."""
+    prefix = f"runs/{stage}/{night}/" if night else f"runs/{stage}/"
+    for info in store.list(prefix):
+        if info.key.endswith(".json"):
+            _, _, its_night, name = info.key.split("/")
+            manifest = read_manifest(store, stage, its_night, name.removesuffix(".json"))
+            if manifest:
+                yield manifest
+
+
+def run(
+    store: Storage, work: Work, record_ids: Sequence[str], results: Iterable[Done | Rejection]
+) -> Manifest:
+    """Runs a shard to its manifest, or skips it if it is done already.
+
+    Args:
+        store: Where the outputs go.
+        work: The shard, and what its result depends on.
+        record_ids: Ids of the records that come in.
+        results: What the stage makes of them, lazily: nothing runs if the shard is done.
+
+    Raises:
+        ContractError: If a record came back twice, unasked for, or not at all.
+    """
+    done = read_manifest(store, work.stage, work.night, work.shard)
+    if done and done.fingerprint == work.fingerprint:
+        logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
+        return done
+    started = time.monotonic()
+    tables: dict[type[Record], list[Record]] = {kind: [] for kind in work.record_types}
+    rejections: list[Rejection] = []
+    counts: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for result in results:
+        if isinstance(result, Rejection):
+            rejections.append(result)
+            seen[result.rejected_id] += 1
+            logger.info("rejected %s: %s: %s", result.rejected_id, result.reason, result.detail)
+        else:
+            seen[result.record_id] += 1
+            counts.update(result.counts)
+            for record in result.outputs:
+                tables[type(record)].append(record)
+    _check_accounted_for(work, record_ids, seen)
+    outputs = [_write(store, work.table_key(kind), rows, kind) for kind, rows in tables.items()]
+    if rejections:
+        key = f"rejects/{work.stage}/{work.night}/{work.shard}.parquet"
+        outputs.append(_write(store, key, rejections, Rejection))
+    manifest = Manifest(
+        stage=work.stage,
+        night=work.night,
+        shard=work.shard,
+        fingerprint=work.fingerprint,
+        config_sha256=work.config_sha256,
+        model_revision=work.model_revision,
+        n_in=len(record_ids),
+        n_done=len(record_ids) - len(rejections),
+        n_rejected=len(rejections),
+        counts=dict(sorted(counts.items())),
+        rejected_by_reason=dict(sorted(Counter(r.reason for r in rejections).items())),
+        seconds=round(time.monotonic() - started, 3),
+        outputs=tuple(outputs),
+    )
+    store.write(f"{work.base_key}.json", manifest.model_dump_json(indent=1).encode())
+    logger.info("%s %s/%s: %d in", work.stage, work.night, work.shard, manifest.n_in)
+    return manifest
+
+
+def _write(store: Storage, key: str, rows: Sequence[Record], kind: type[Record]) -> Output:
+    data = encode(rows, kind)
+    store.write(key, data)
+    digest = hashlib.sha256(data).hexdigest()
+    return Output(key=key, sha256=digest, size_bytes=len(data), rows=len(rows))
+
+
+def _check_accounted_for(work: Work, record_ids: Sequence[str], seen: Counter[str]) -> None:
+    expected = Counter(record_ids)
+    if seen != expected:
+        lost, extra = list((expected - seen).elements()), list((seen - expected).elements())
+        raise ContractError(
+            f"{work.base_key}: {len(record_ids)} records came in, {seen.total()} came out; "
+            f"lost: {lost[:5]}, unasked for or twice: {extra[:5]}; nothing was committed"
+        )

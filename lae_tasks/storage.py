@@ -1,0 +1,299 @@
+"""Objects in a bucket or a local folder, behind one small interface.
+
+A `Storage` is rooted at a URI (`s3://bucket/prefix` or a folder) and knows keys below it. Both
+kinds are used by the same code; S3 credentials and endpoint come from boto3's own environment
+(`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL_S3`, …) or from a client that the caller made.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config as BotoConfig
+
+from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError
+
+logger = logging.getLogger(__name__)
+
+_GONE = {"404", "NoSuchKey", "NotFound"}
+_LOST = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
+_DENIED = {
+    "403": "check the credentials and the bucket's policy",
+    "AccessDenied": "check the credentials and the bucket's policy",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID or the Airflow connection",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY or the Airflow connection",
+    "NoSuchBucket": "create the bucket, or correct the URI in the config",
+}
+
+
+class MissingObjectError(LaeError):
+    """There is no object of that key."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object as a listing shows it. `etag` changes whenever the content does."""
+
+    key: str
+    etag: str
+    size_bytes: int
+
+
+class Storage(Protocol):
+    """Where objects live. Keys are relative to `uri`, with `/` between their parts."""
+
+    uri: str
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, ordered by key."""
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object's etag and size; None if it is not there."""
+
+    def read(self, key: str) -> bytes:
+        """The object's content. Raises MissingObjectError."""
+
+    def write(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> None:
+        """Writes an object whole: a reader sees the old content or the new, never a part.
+
+        Args:
+            key: Where to.
+            data: The content.
+            if_absent: Only if no object of that key is there yet.
+            if_match: Only if the object's etag is still this one.
+
+        Raises:
+            ConflictError: If the condition does not hold.
+        """
+
+    def download(self, key: str, path: Path) -> None:
+        """Copies an object to a local file without holding it in memory."""
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copies a local file to an object."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; nothing happens if it is not there."""
+
+
+def open_storage(uri: str, client: Any = None) -> Storage:
+    """Opens the storage at a URI.
+
+    Args:
+        uri: `s3://bucket/prefix`, or a local folder (plain path or `file://`).
+        client: A boto3 S3 client; by default one is made from the environment.
+
+    Raises:
+        ConfigError: If the scheme is not supported.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3" and parts.netloc:
+        return S3Storage(parts.netloc, parts.path.strip("/"), client or s3_client())
+    if parts.scheme in ("", "file"):
+        return LocalStorage(Path(parts.path))
+    raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix or a local folder")
+
+
+def s3_client(**overrides: Any) -> Any:
+    """A boto3 S3 client from the environment, with settings that every S3 server accepts."""
+    config = BotoConfig(
+        # Servers other than AWS often lack the newer default checksums.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"max_attempts": 5, "mode": "standard"},
+        connect_timeout=10,
+        read_timeout=60,
+    )
+    return boto3.client("s3", config=config, **overrides)
+
+
+class S3Storage:
+    """A prefix of an S3 bucket."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._client = client
+
+    def _call(self, operation: str, key: str, **arguments: Any) -> Any:
+        """Calls the client; its errors become ours, with the place and the remedy."""
+        if key or operation != "list_objects_v2":
+            arguments["Key"] = self.prefix + key
+        place = f"s3://{self.bucket}/{self.prefix}{key}"
+        try:
+            return getattr(self._client, operation)(Bucket=self.bucket, **arguments)
+        except botocore.exceptions.ClientError as error:
+            raise _translated(error, operation, place) from error
+        except (botocore.exceptions.NoCredentialsError, ValueError) as error:
+            raise ConfigError(
+                f"{place}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+        except (botocore.exceptions.BotoCoreError, OSError) as error:
+            raise TransientError(f"{operation} {place}: {error}") from error
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, ordered by key."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", "", Prefix=self.prefix + prefix, **token)
+            for entry in page.get("Contents", []):
+                key = entry["Key"].removeprefix(self.prefix)
+                yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object's etag and size; None if it is not there."""
+        try:
+            head = self._call("head_object", key)
+        except MissingObjectError:
+            return None
+        return ObjectInfo(key, head["ETag"].strip('"'), head["ContentLength"])
+
+    def read(self, key: str) -> bytes:
+        """The object's content. Raises MissingObjectError."""
+        body = self._call("get_object", key)["Body"]
+        try:
+            return bytes(body.read())
+        except (botocore.exceptions.BotoCoreError, OSError) as error:
+            raise TransientError(f"reading {self.uri}/{key}: {error}") from error
+
+    def write(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> None:
+        """Writes an object whole; see `Storage.write`."""
+        condition: dict[str, str] = {}
+        if if_absent:
+            condition["IfNoneMatch"] = "*"
+        if if_match is not None:
+            condition["IfMatch"] = f'"{if_match}"'
+        self._call("put_object", key, Body=data, **condition)
+
+    def download(self, key: str, path: Path) -> None:
+        """Copies an object to a local file without holding it in memory."""
+        body = self._call("get_object", key)["Body"]
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(body, file, 1 << 20)
+        except botocore.exceptions.BotoCoreError as error:
+            raise TransientError(f"reading {self.uri}/{key}: {error}") from error
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copies a local file to an object."""
+        with path.open("rb") as file:
+            self._call("put_object", key, Body=file)
+
+    def delete(self, key: str) -> None:
+        """Removes an object; nothing happens if it is not there."""
+        self._call("delete_object", key)
+
+
+def _translated(error: Any, operation: str, place: str) -> LaeError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code in _GONE:
+        return MissingObjectError(f"{place}: no such object")
+    if code in _LOST:
+        return ConflictError(f"{place}: changed by somebody else ({code})")
+    if code in _DENIED:
+        return ConfigError(f"{operation} {place}: {code}; {_DENIED[code]}")
+    return TransientError(f"{operation} {place}: {error}")
+
+
+class LocalStorage:
+    """A local folder. Writes are atomic: to a temporary file first, then renamed or linked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.uri = str(self.root)
+
+    def _path(self, key: str) -> Path:
+        path = (self.root / key).resolve()
+        if not path.is_relative_to(self.root):
+            raise ConfigError(f"key {key!r} leaves the folder {self.root}; use keys without '..'")
+        return path
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, ordered by key."""
+        folder = self._path(prefix.rpartition("/")[0])
+        found = (path for path in folder.rglob("*") if path.is_file() and path.name[:5] != ".tmp-")
+        keys = sorted(path.relative_to(self.root).as_posix() for path in found)
+        for key in keys:
+            if key.startswith(prefix) and (info := self.stat(key)):
+                yield info
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object's etag and size; None if it is not there."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "md5").hexdigest()
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        return ObjectInfo(key, digest, path.stat().st_size)
+
+    def read(self, key: str) -> bytes:
+        """The object's content. Raises MissingObjectError."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise MissingObjectError(f"{self.root}/{key}: no such object") from error
+
+    def write(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> None:
+        """Writes an object whole; see `Storage.write`.
+
+        `if_match` compares and renames in two steps: enough for one machine's own use.
+        """
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            temporary.chmod(0o644)
+            if if_absent:
+                os.link(temporary, path)
+            else:
+                if if_match is not None:
+                    now = self.stat(key)
+                    if now is None or now.etag != if_match:
+                        raise ConflictError(f"{self.root}/{key}: changed by somebody else")
+                temporary.replace(path)
+        except FileExistsError as error:
+            raise ConflictError(f"{self.root}/{key}: is there already") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def download(self, key: str, path: Path) -> None:
+        """Copies an object to a local file without holding it in memory."""
+        try:
+            shutil.copyfile(self._path(key), path)
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{self.root}/{key}: no such object") from error
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copies a local file to an object."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        shutil.copyfile(path, temporary)
+        temporary.replace(target)
+
+    def delete(self, key: str) -> None:
+        """Removes an object; nothing happens if it is not there."""
+        self._path(key).unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""Contracts to Parquet and back. The same records give the same bytes."""
+
+import io
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from lae_tasks.contracts import Record, arrow_schema
+from lae_tasks.errors import ContractError
+from lae_tasks.storage import Storage
+
+R = TypeVar("R", bound=Record)
+
+
+def encode(records: Sequence[Record], record_type: type[Record]) -> bytes:
+    """Parquet bytes of a table of records, in the order given."""
+    rows = [record.model_dump(mode="json") for record in records]
+    table = pa.Table.from_pylist(rows, schema=arrow_schema(record_type))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def decode(data: bytes, record_type: type[R], place: str) -> list[R]:
+    """The records of a Parquet table.
+
+    Args:
+        data: The file's bytes.
+        record_type: The contract that the table must follow.
+        place: Where it came from, for messages.
+
+    Raises:
+        ContractError: If the file is no Parquet, or of another contract or version.
+    """
+    expected = arrow_schema(record_type)
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except pa.ArrowInvalid as error:
+        raise ContractError(f"{place}: not a Parquet file: {error}") from error
+    if not table.schema.equals(expected, check_metadata=False):
+        raise ContractError(
+            f"{place}: not a table of {record_type.__name__} (schema_version "
+            f"{expected.metadata[b'lae.schema_version'].decode()}); its columns are "
+            f"{', '.join(table.schema.names)}; run that stage again"
+        )
+    try:
+        return [record_type.model_validate(row) for row in table.to_pylist()]
+    except ValidationError as error:
+        raise ContractError(f"{place}: a row breaks its contract: {error}") from error
+
+
+def read_table(store: Storage, key: str, record_type: type[R]) -> list[R]:
+    """The records of a table in the store. Raises MissingObjectError or ContractError."""
+    return decode(store.read(key), record_type, f"{store.uri}/{key}")
