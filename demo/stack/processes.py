@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from honcho.environ import parse_procfile
 
 from demo.stack.settings import HOST, REPO, Settings
 
@@ -22,9 +23,7 @@ class StackError(Exception):
 
 def procfile() -> dict[str, str]:
     """The services' commands by name."""
-    lines = (line.strip() for line in PROCFILE.read_text().splitlines())
-    pairs = (line.split(":", 1) for line in lines if line and not line.startswith("#"))
-    return {name.strip(): command.strip() for name, command in pairs}
+    return dict(parse_procfile(PROCFILE.read_text()).processes)
 
 
 def start_service(
