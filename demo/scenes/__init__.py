@@ -7,6 +7,7 @@ from demo.scenes.generator import (
     SyntheticScene,
     generate_scene,
 )
+from demo.scenes.world import write_world
 
 __all__ = [
     "CATEGORIES",
@@ -14,4 +15,5 @@ __all__ = [
     "SyntheticObject",
     "SyntheticScene",
     "generate_scene",
+    "write_world",
 ]

@@ -207,8 +207,9 @@ def _plan(rng: np.random.Generator, size_px: int, all_water: bool) -> list[list[
 def generate_scene(seed: int, size_px: int = 512) -> SyntheticScene:
     """Generate one overhead scene with exact truth.
 
-    The same seed and size give the same bytes. Object sizes in pixels do not depend on the size of
-    the scene; their number grows with its area (about 9 objects and 5 distractors per 512 x 512 px).
+    The same seed and size give the same bytes. Object sizes in pixels do not depend on the size
+    of the scene; their number grows with its area (about 9 objects and 5 distractors per
+    512 x 512 px).
 
     Args:
         seed: non-negative seed.

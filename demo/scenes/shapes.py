@@ -1,8 +1,8 @@
 """What each kind of object looks like from above.
 
-Every drawing function paints one object on a :class:`Canvas`, lying along the x axis; the generator
-rotates the canvas, shrinks it and places it in the scene. Coordinates are units of half the object's
-length, so the object lies within [-1, 1] on both axes, x to the right and y downwards.
+Every drawing function paints one object on a :class:`Canvas`, lying along the x axis; the
+generator rotates the canvas, shrinks it and places it in the scene. Coordinates are units of half
+the object's length: the object lies within [-1, 1] on both axes, x to the right and y downwards.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Canvas:
         width: float = 1,
         radius: float = 0,
     ) -> None:
-        """Draw a rectangle; ``width`` is in scene pixels, ``radius`` rounds the corners in units."""
+        """Draw a rectangle: ``width`` in scene pixels, ``radius`` of its corners in units."""
         self._draw.rounded_rectangle(
             self._box(x0, y0, x1, y1),
             radius=radius * self.unit_px,
@@ -172,7 +172,8 @@ def draw_airplane(canvas: Canvas, rng: np.random.Generator) -> None:
     fuselage = grey(rng, 205, 255)
     canvas.ellipse(0.7, -half_width, 1, half_width, fuselage)
     canvas.rectangle(-0.7, -half_width, 0.86, half_width, fuselage)
-    canvas.polygon([(-0.7, -half_width), (-0.98, -0.03), (-0.98, 0.03), (-0.7, half_width)], fuselage)
+    tail = [(-0.7, -half_width), (-0.98, -0.03), (-0.98, 0.03), (-0.7, half_width)]
+    canvas.polygon(tail, fuselage)
     canvas.line([(-0.6, 0), (-0.97, 0)], any_colour(rng, 20, 200), width=1.5)
 
 

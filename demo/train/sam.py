@@ -48,7 +48,7 @@ class Recipe:
     """
 
     minutes: float = 72
-    first_stage: float = 0.5
+    first_stage: float = 0.42
     image_px: tuple[int, int] = (256, 384)
     batch: tuple[int, int] = (6, 4)
     objects: int = 10

@@ -47,7 +47,7 @@ class SamSample:
 
 def _orient(array: npt.NDArray[np.uint8], turn: int) -> npt.NDArray[np.uint8]:
     turned = np.rot90(array, turn % 4)
-    return np.ascontiguousarray(turned[:, ::-1] if turn >= 4 else turned)
+    return np.array(turned[:, ::-1] if turn >= 4 else turned)
 
 
 def _window(
@@ -131,8 +131,8 @@ def draw_sample(
         x, y = _pick_pixel(rng, far) or (0.0, 0.0)
         points.append((x * 2, y * 2))
 
-    onehot = torch.from_numpy(ids)[None] == torch.from_numpy(visible.astype(np.uint8))[:, None, None]
-    masks = F.interpolate(onehot[None].float(), (cells, cells), mode="area")[0]
+    onehot = (ids == visible[:, None, None]).astype(np.float32)
+    masks = F.interpolate(torch.from_numpy(onehot)[None], (cells, cells), mode="area")[0]
     resized = Image.fromarray(image).resize((image_px, image_px), Image.Resampling.BILINEAR)
     instances, centres = _dense_targets(masks)
     return SamSample(
