@@ -131,11 +131,11 @@ class RouteConfig(Section):
     min_crop_std: Annotated[float, Field(ge=0)] = Field(
         2.0, description="Grey values of a crop spread less than this: monochrome"
     )
-    vocabulary: tuple[str, ...] = Field(
-        (), description="Names that may be accepted unseen; empty: every name"
-    )
     merge_similarity: Share = 0.92
     nms_iou: Share = 0.5
+    reject_cut: bool = Field(
+        False, description="Reject what a tile's inner border cuts: the neighbour shows it whole"
+    )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")
     audit_seed: int = 0
@@ -166,6 +166,9 @@ class Config(Section):
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "lae"
     raw: str
     store: str
+    vocabulary: tuple[str, ...] = Field(
+        (), description="Names that may be accepted unseen; empty: every name"
+    )
     threads: Positive = Field(1, description="CPU threads of a model; part of what is reproducible")
     ingest: IngestConfig = IngestConfig()
     tile: TileConfig = TileConfig()

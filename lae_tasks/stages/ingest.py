@@ -1,0 +1,98 @@
+"""Ingest: objects below the raw prefix become registered Scenes."""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from lae_tasks.config import IngestConfig
+from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.raster import UnreadableError, open_raster
+from lae_tasks.storage import ObjectInfo, Storage
+
+logger = logging.getLogger(__name__)
+
+STAGE = "ingest"
+_ID_HEX_DIGITS = 16
+
+
+def unknown_objects(objects: Iterable[ObjectInfo], known: Iterable[Scene]) -> list[ObjectInfo]:
+    """The objects that no earlier night registered under this key and etag, by key."""
+    registered = {(scene.raw_key, scene.etag) for scene in known}
+    return sorted((o for o in objects if (o.key, o.etag) not in registered), key=lambda o: o.key)
+
+
+def run(
+    objects: Sequence[ObjectInfo], raw: Storage, known_ids: Iterable[str], config: IngestConfig
+) -> Iterator[Done | Rejection]:
+    """Reads every object whole once, and registers those that are sound.
+
+    Args:
+        objects: What to read.
+        raw: The storage that they lie in.
+        known_ids: Scenes of earlier nights: the same bytes under a new name are no new scene.
+        config: The stage's settings.
+
+    Yields:
+        One Done (a Scene and its Assignment to a shard) or Rejection for each object, by its key.
+    """
+    seen = dict.fromkeys(known_ids, "an earlier night")
+    registered = 0
+    for info in objects:
+        scene = _read(info, raw, config)
+        if isinstance(scene, Scene) and scene.scene_id in seen:
+            where = seen[scene.scene_id]
+            yield Rejection(
+                rejected_id=info.key,
+                stage=STAGE,
+                reason="duplicate",
+                detail=f"the same bytes as {where}; remove one of them",
+            )
+        elif isinstance(scene, Scene):
+            seen[scene.scene_id] = info.key
+            shard = f"{registered // config.shard_scenes:04d}"
+            registered += 1
+            assignment = Assignment(scene_id=scene.scene_id, shard=shard)
+            yield Done(info.key, (scene, assignment))
+        else:
+            yield scene
+
+
+def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejection:
+    def rejected(reason: str, detail: str) -> Rejection:
+        return Rejection(rejected_id=info.key, stage=STAGE, reason=reason, detail=detail)
+
+    suffix = PurePosixPath(info.key).suffix.lower()
+    if suffix not in config.suffixes:
+        return rejected("unsupported", f"suffix {suffix!r} is not in ingest.suffixes")
+    if info.size_bytes == 0:
+        return rejected("empty", "the object has 0 bytes; upload it again")
+    with tempfile.TemporaryDirectory(prefix="lae-ingest-") as folder:
+        path = Path(folder) / f"scene{suffix}"
+        raw.download(info.key, path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with open_raster(path) as raster:
+                facts = raster.info
+                if facts.width_px * facts.height_px > config.max_pixels:
+                    size = f"{facts.width_px} x {facts.height_px} px"
+                    return rejected("too large", f"{size}: more than ingest.max_pixels")
+                raster.check()
+        except UnreadableError as error:
+            return rejected("unreadable", str(error).replace(str(path), info.key))
+    return Scene(
+        scene_id=digest[:_ID_HEX_DIGITS],
+        raw_key=info.key,
+        etag=info.etag,
+        size_bytes=info.size_bytes,
+        width_px=facts.width_px,
+        height_px=facts.height_px,
+        bands=facts.bands,
+        dtype=facts.dtype,
+        crs=facts.crs,
+        transform=facts.transform,
+        gsd_m=facts.gsd_m,
+        acquired_at=facts.acquired_at,
+    )

@@ -1,0 +1,101 @@
+"""Tile: a Scene becomes windows with an 8-bit RGB rendition each."""
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lae_tasks.config import TileConfig
+from lae_tasks.contracts import Done, Rejection, Scene, Tile
+from lae_tasks.geometry import tile_windows
+from lae_tasks.raster import Raster, UnreadableError, open_raster
+from lae_tasks.storage import MissingObjectError, Storage
+
+STAGE = "tile"
+
+
+def run(
+    scenes: Sequence[Scene], raw: Storage, store: Storage, config: TileConfig
+) -> Iterator[Done | Rejection]:
+    """Cuts scenes into tiles and stores their renditions, named by content.
+
+    Yields:
+        One Done (the scene's Tiles) or Rejection for each scene; the counter `empty_tiles` holds
+        the windows without data, which make no tile.
+    """
+    for scene in scenes:
+        try:
+            yield _cut(scene, raw, store, config)
+        except UnreadableError as error:
+            yield _rejected(scene, "unreadable", str(error))
+        except MissingObjectError:
+            yield _rejected(scene, "gone", "the object was removed after it was registered")
+
+
+def _rejected(scene: Scene, reason: str, detail: str) -> Rejection:
+    return Rejection(rejected_id=scene.scene_id, stage=STAGE, reason=reason, detail=detail)
+
+
+def _cut(scene: Scene, raw: Storage, store: Storage, config: TileConfig) -> Done | Rejection:
+    with tempfile.TemporaryDirectory(prefix="lae-tile-") as folder:
+        path = Path(folder) / f"scene{PurePosixPath(scene.raw_key).suffix.lower()}"
+        raw.download(scene.raw_key, path)
+        with path.open("rb") as file:
+            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(scene.scene_id):
+                return _rejected(scene, "changed", "the object changed after it was registered")
+        with open_raster(path, config.bands) as raster:
+            return _cut_open(scene, raster, store, config)
+
+
+def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) -> Done:
+    stretch = raster.stretch(config.stretch_percentiles)
+    tiles = []
+    empty = 0
+    size = (scene.width_px, scene.height_px, config.size_px, config.overlap_px)
+    for window in tile_windows(*size):
+        rgb, valid = raster.read_rgb(window, stretch)
+        share = float(valid.mean())
+        # A wedge of one colour without a nodata tag holds nothing either.
+        if share < config.min_valid_fraction or (rgb == rgb[0, 0]).all():
+            empty += 1
+            continue
+        data = encode_png(rgb)
+        digest = hashlib.sha256(data).hexdigest()
+        key = image_key(digest)
+        store.write(key, data)
+        x, y, width, height = window
+        tiles.append(
+            Tile(
+                tile_id=f"{scene.scene_id}-{x}-{y}-{width}x{height}",
+                scene_id=scene.scene_id,
+                raw_key=scene.raw_key,
+                window_px=window,
+                image_key=key,
+                image_sha256=digest,
+                valid_fraction=round(share, 6),
+            )
+        )
+    return Done(scene.scene_id, tiles, {"empty_tiles": empty})
+
+
+def image_key(sha256: str) -> str:
+    """Where a rendition lies in the store: by content, so the same picture is stored once."""
+    return f"images/{sha256[:2]}/{sha256}.png"
+
+
+def encode_png(rgb: npt.NDArray[np.uint8]) -> bytes:
+    """PNG bytes of an RGB image of shape (height, width, 3)."""
+    sink = io.BytesIO()
+    Image.fromarray(rgb).save(sink, format="PNG", compress_level=4)
+    return sink.getvalue()
+
+
+def load_image(tile: Tile, store: Storage) -> npt.NDArray[np.uint8]:
+    """A tile's rendition as uint8 RGB of shape (height, width, 3)."""
+    with Image.open(io.BytesIO(store.read(tile.image_key))) as image:
+        return np.asarray(image.convert("RGB"))
