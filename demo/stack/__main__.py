@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from demo.stack import demo as night_of
 from demo.stack import processes
 from demo.stack import up as stack
 from demo.stack.airflow_api import AirflowError
@@ -35,6 +36,23 @@ def up() -> None:
 
     def act(settings: Settings) -> None:
         stack.up(settings, console)
+        console.print(stack.links(settings))
+
+    _run(act)
+
+
+@app.command()
+def demo(
+    scenes: Annotated[int, typer.Option(help="How many scenes to make.")] = 8,
+    size: Annotated[int, typer.Option(help="Their width and height in pixels.")] = 1024,
+    seed: Annotated[int, typer.Option(help="The seed they are made from.")] = 7,
+    night: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today (UTC) if not given.")] = None,
+) -> None:
+    """Start the stack, run one night through Airflow and show its table."""
+
+    def act(settings: Settings) -> None:
+        stack.up(settings, console)
+        night_of.demo(settings, console, night_of.World(scenes, size, seed), night)
         console.print(stack.links(settings))
 
     _run(act)

@@ -6,7 +6,7 @@
             LabelStudio(base_url=studio.url, api_key=studio.token)
 
 Both are the lines of the Procfile that `make up` runs, with the same environment. Label Studio
-takes 10 to 40 s to start (it creates its database): share one per test session.
+takes half a minute to start, two on a busy machine (it creates its database): share one per test session.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def s3_server(folder: Path, *, timeout_s: float = 30.0) -> Iterator[S3Server]:
 
 @contextmanager
 def label_studio_server(
-    folder: Path, *, s3: S3Server | None = None, timeout_s: float = 180.0
+    folder: Path, *, s3: S3Server | None = None, timeout_s: float = 300.0
 ) -> Iterator[LabelStudioServer]:
     """Run Label Studio on a free port, with an administrator and their token.
 

@@ -24,7 +24,7 @@ from demo.stack.clients import label_studio_is_up, s3_is_up
 from demo.stack.processes import PROCFILE, StackError
 from demo.stack.settings import AIRFLOW_USER, LABEL_STUDIO_EMAIL, REPO, Settings
 
-UP_TIMEOUT_S = 240.0
+UP_TIMEOUT_S = 420.0
 INIT_TIMEOUT_S = 120.0
 
 
@@ -199,7 +199,7 @@ def _why_it_ended(settings: Settings) -> str:
         _, _, event = line.partition("| ")
         name, stopped, _ = event.partition(" stopped (rc=")
         if stopped:
-            log = settings.logs / f"{name}.log"
+            log = settings.logs / f"{name.removesuffix('.1')}.log"
             return f"{event.strip()}; the end of {log}:\n{processes.tail(log)}"
     return f"the stack ended while it started; read {settings.logs / 'honcho.log'}"
 
