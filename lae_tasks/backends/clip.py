@@ -1,0 +1,96 @@
+"""Names and crops in one space, by open_clip."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from PIL import Image as PilImage
+
+from lae_tasks.backends.common import prepare
+from lae_tasks.backends.protocols import Image
+from lae_tasks.errors import ConfigError
+
+_BATCH = 64
+_TEMPLATE = "an aerial image of {}."
+
+
+class ClipEmbedder:
+    """A TextEmbedder over any open_clip model."""
+
+    def __init__(self, name: str, device: str, threads: int) -> None:
+        """Loads the model.
+
+        Args:
+            name: `local-dir:FOLDER`, or `ARCHITECTURE/PRETRAINED` such as `ViT-B-32/openai`.
+            device: As `common.prepare` takes it.
+            threads: CPU threads.
+
+        Raises:
+            ConfigError: If open_clip cannot load it.
+        """
+        self._device = prepare(device, threads)
+        local = name.startswith("local-dir:")
+        architecture, _, pretrained = (name, "", "") if local else name.partition("/")
+        try:
+            model, _, self._preprocess = open_clip.create_model_and_transforms(
+                architecture, pretrained=pretrained or None
+            )
+            self._tokenizer = open_clip.get_tokenizer(architecture)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"classify.clip_model {name!r}: open_clip cannot load it: {error}; use "
+                "local-dir:FOLDER or ARCHITECTURE/PRETRAINED such as ViT-B-32/openai"
+            ) from error
+        self._model = model.to(self._device).float().eval()
+        self.revision = f"clip-{_weights_digest(self._model)}"
+
+    @torch.inference_mode()
+    def embed_names(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors of category names, (n, d)."""
+        texts = [_TEMPLATE.format(_with_article(name)) for name in names]
+        parts = [
+            self._model.encode_text(self._tokenizer(texts[i : i + _BATCH]).to(self._device))
+            for i in range(0, len(texts), _BATCH)
+        ]
+        return _unit(parts)
+
+    @torch.inference_mode()
+    def embed_crops(self, crops: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Unit vectors of RGB crops, (n, d)."""
+        pixels = [self._preprocess(PilImage.fromarray(crop)) for crop in crops]
+        parts = [
+            self._model.encode_image(torch.stack(pixels[i : i + _BATCH]).to(self._device))
+            for i in range(0, len(pixels), _BATCH)
+        ]
+        return _unit(parts)
+
+    def probabilities(
+        self, crops: Sequence[Image], names: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """How likely each name is for each crop, (crops, names); rows sum to 1."""
+        scale = float(self._model.logit_scale.detach().exp())
+        logits = scale * self.embed_crops(crops) @ self.embed_names(names).T
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: npt.NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+        return shares
+
+
+def _unit(parts: list[torch.Tensor]) -> npt.NDArray[np.float32]:
+    vectors = torch.cat(parts).detach().cpu().float().numpy()
+    unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
+def _weights_digest(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

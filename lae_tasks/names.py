@@ -1,0 +1,109 @@
+"""Category names: one canonical form, and near-synonyms merged with a ledger of every merge."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+import inflect
+import numpy as np
+import numpy.typing as npt
+
+from lae_tasks.contracts import Merge
+
+_DETERMINER = re.compile(r"^(?:an?|the|some|several|many|one|two|multiple)\s+")
+#: Singular nouns that look like plurals to inflect.
+_SINGULAR = frozenset({"gas", "canvas", "atlas", "glass", "lens"})
+
+_engine = inflect.engine()
+
+
+@cache
+def canonical_form(name: str) -> str:
+    """A name in lower case and singular, without determiners, hyphens or doubled spaces.
+
+    >>> canonical_form("The  Tennis-Courts")
+    'tennis court'
+    """
+    text = unicodedata.normalize("NFKC", name).lower()
+    text = re.sub(r"[\s_\-/]+", " ", text).strip(" .,;:!?'\"()[]")
+    text = _DETERMINER.sub("", text)
+    head, _, last = text.rpartition(" ")
+    if last in _SINGULAR or last.endswith(("us", "ss", "is")):
+        return text
+    singular = _engine.singular_noun(last) if last.isalpha() else False
+    return f"{head} {singular}".strip() if singular else text
+
+
+def merge_names(
+    counts: Mapping[str, int],
+    vocabulary: Sequence[str],
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]] | None,
+    threshold: float,
+) -> list[Merge]:
+    """Decides, for each name as it was said, the name that it counts as.
+
+    First the canonical form; then, by text similarity, the nearest representative above the
+    threshold. Representatives are the vocabulary and, after it, names by falling frequency. A
+    name only ever joins a representative, never another member, so chains cannot drift; and the
+    ranking makes the result independent of the order in which names came.
+
+    Args:
+        counts: How often each name was said.
+        vocabulary: Names that always are representatives.
+        embed: Unit vectors (n, d) of n names; None merges by canonical form only.
+        threshold: Cosine similarity above which two names are one.
+
+    Returns:
+        One ledger line for each name that was said, ordered by name.
+    """
+    forms: Counter[str] = Counter()
+    for name, count in counts.items():
+        forms[canonical_form(name)] += count
+    representative = _representatives(forms, vocabulary, embed, threshold)
+    ledger = []
+    for name in sorted(counts):
+        form = canonical_form(name)
+        canonical, similarity = representative[form]
+        if canonical != form:
+            rule = "similar"
+        else:
+            rule = "same" if form == name else "canonical form"
+        ledger.append(
+            Merge(
+                name=name,
+                canonical=canonical,
+                rule=rule,
+                similarity=similarity,
+                count=counts[name],
+            )
+        )
+    return ledger
+
+
+def _representatives(
+    forms: Mapping[str, int],
+    vocabulary: Sequence[str],
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]] | None,
+    threshold: float,
+) -> dict[str, tuple[str, float | None]]:
+    """For each form: its representative, and the similarity where it is another name."""
+    fixed = list(vocabulary)
+    ranked = fixed + sorted(set(forms) - set(fixed), key=lambda form: (-forms[form], form))
+    if embed is None or not ranked:
+        return {form: (form, None) for form in ranked}
+    vectors = embed(ranked)
+    chosen: list[int] = []
+    result: dict[str, tuple[str, float | None]] = {}
+    for index, form in enumerate(ranked):
+        result[form] = (form, None)
+        if index >= len(fixed) and chosen:
+            similarities = vectors[chosen] @ vectors[index]
+            best = int(similarities.argmax())
+            if similarities[best] > threshold:
+                similarity = round(min(1.0, float(similarities[best])), 4)
+                result[form] = (ranked[chosen[best]], similarity)
+                continue
+        chosen.append(index)
+    return result

@@ -1,0 +1,211 @@
+"""A night's stages, wired: which tables a stage reads, which model it needs, what it writes.
+
+The command line and Airflow both call `run_stage`; neither knows more of a stage than its name.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
+from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
+from lae_tasks.contracts import (
+    Assignment,
+    Decision,
+    Label,
+    Manifest,
+    Merge,
+    Region,
+    Scene,
+    Tile,
+)
+from lae_tasks.errors import ContractError
+from lae_tasks.runner import Work, iter_manifests, read_manifest, run
+from lae_tasks.stages import classify, ingest, route, segment, tile
+from lae_tasks.state import read_plan
+from lae_tasks.storage import Storage
+from lae_tasks.tables import R, read_table
+
+logger = logging.getLogger(__name__)
+
+#: Stages that work on one shard, in their order. Before them comes ingest, after them route.
+SHARD_STAGES = ("tile", "segment", "classify")
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Night:
+    """Where and with what a night runs.
+
+    Attributes:
+        night: The night's name, `yyyy-mm-dd`.
+        raw: What comes in.
+        store: What goes out.
+    """
+
+    night: str
+    config: Config
+    raw: Storage
+    store: Storage
+
+
+def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
+    """Runs one stage over one shard, unless that is done already.
+
+    Args:
+        night: The night.
+        stage: `ingest`, `tile`, `segment`, `classify` or `route`.
+        shard: One of `plan(night)`; `all` for ingest and route.
+
+    Raises:
+        ContractError: If a stage before it is not committed.
+        LaeError: What the stage raises.
+    """
+    return _STAGES[stage](night, shard)
+
+
+def plan(night: Night) -> list[str]:
+    """The night's shards, in order, as its ingest made them."""
+    return sorted(read_plan(night.store, night.night))
+
+
+def _ingest(night: Night, shard: str) -> Manifest:
+    earlier = [m for m in iter_manifests(night.store, "ingest") if m.night < night.night]
+    known = [scene for m in earlier for scene in read_table(night.store, m.outputs[0].key, Scene)]
+    objects = ingest.unknown_objects(night.raw.list(), known)
+    config = night.config.ingest
+    work = Work(
+        stage="ingest",
+        night=night.night,
+        shard=shard,
+        record_types=(Scene, Assignment),
+        config_sha256=config.fingerprint(),
+        inputs=tuple(f"{info.key}|{info.etag}" for info in objects),
+    )
+    results = ingest.run(objects, night.raw, (scene.scene_id for scene in known), config)
+    return run(night.store, work, [info.key for info in objects], results)
+
+
+def _tile(night: Night, shard: str) -> Manifest:
+    scenes = read_plan(night.store, night.night)[shard]
+    ids = [scene.scene_id for scene in scenes]
+    config = night.config.tile
+    work = Work("tile", night.night, shard, (Tile,), config.fingerprint(), tuple(ids))
+    return run(night.store, work, ids, tile.run(scenes, night.raw, night.store, config))
+
+
+def _segment(night: Night, shard: str) -> Manifest:
+    tiles, digest = _table(night, "tile", shard, Tile)
+    config = night.config.segment
+    generator = mask_generator(config, night.config.threads)
+    work = Work(
+        "segment",
+        night.night,
+        shard,
+        (Region,),
+        config.fingerprint(),
+        (digest,),
+        generator.revision,
+    )
+    results = segment.run(tiles, night.store, generator, config)
+    return run(night.store, work, [t.tile_id for t in tiles], results)
+
+
+def _classify(night: Night, shard: str) -> Manifest:
+    tiles, _ = _table(night, "tile", shard, Tile)
+    regions, digest = _table(night, "segment", shard, Region)
+    config = night.config.classify
+    threads = night.config.threads
+    namer, embedder = classifier(config, threads), text_embedder(config, threads)
+    vocabulary = night.config.vocabulary
+    work = Work(
+        stage="classify",
+        night=night.night,
+        shard=shard,
+        record_types=(Label,),
+        config_sha256=config.fingerprint(),
+        inputs=(digest, classify.load_prompt(config.prompt), *vocabulary),
+        model_revision="+".join(m.revision for m in (namer, embedder) if m),
+    )
+    by_id = {t.tile_id: t for t in tiles}
+    results = classify.run(regions, by_id, night.store, namer, embedder, vocabulary, config)
+    return run(night.store, work, [r.region_id for r in regions], results)
+
+
+def _route(night: Night, shard: str) -> Manifest:
+    scenes: dict[str, Scene] = {}
+    tiles: dict[str, Tile] = {}
+    regions: dict[str, Region] = {}
+    labels: list[Label] = []
+    digests: list[str] = []
+    for each, members in sorted(read_plan(night.store, night.night).items()):
+        scenes |= {scene.scene_id: scene for scene in members}
+        tiles |= {t.tile_id: t for t in _table(night, "tile", each, Tile)[0]}
+        regions |= {r.region_id: r for r in _table(night, "segment", each, Region)[0]}
+        found, digest = _table(night, "classify", each, Label)
+        labels += found
+        digests.append(digest)
+    config = night.config.route
+    embedder = text_embedder(night.config.classify, night.config.threads)
+    vocabulary = night.config.vocabulary
+    work = Work(
+        stage="route",
+        night=night.night,
+        shard=shard,
+        record_types=(Decision, Merge),
+        config_sha256=config.fingerprint(),
+        inputs=(*digests, *vocabulary),
+        model_revision=embedder.revision if embedder else None,
+    )
+    results = route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
+    return run(night.store, work, [label.region_id for label in labels], results)
+
+
+_STAGES: dict[str, Callable[[Night, str], Manifest]] = {
+    "ingest": _ingest,
+    "tile": _tile,
+    "segment": _segment,
+    "classify": _classify,
+    "route": _route,
+}
+
+
+def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R], str]:
+    """The main table of a committed shard, and its digest."""
+    manifest = read_manifest(night.store, stage, night.night, shard)
+    if manifest is None:
+        raise ContractError(
+            f"{stage} {night.night}/{shard} is not committed in {night.store.uri}; run it first"
+        )
+    output = manifest.outputs[0]
+    return read_table(night.store, output.key, kind), output.sha256
+
+
+# One process runs many shards: a model is loaded once for each of its settings.
+
+
+@cache
+def mask_generator(config: SegmentConfig, threads: int) -> MaskGenerator:
+    """The MaskGenerator that the config names."""
+    from lae_tasks.backends.sam import SamMaskGenerator
+
+    return SamMaskGenerator(config, threads)
+
+
+@cache
+def classifier(config: ClassifyConfig, threads: int) -> Classifier:
+    """The Classifier that the config names."""
+    from lae_tasks.backends.lvlm import LocalClassifier
+
+    return LocalClassifier(config, threads)
+
+
+@cache
+def text_embedder(config: ClassifyConfig, threads: int) -> TextEmbedder | None:
+    """The TextEmbedder that the config names; None if it names none."""
+    if config.clip_model is None:
+        return None
+    from lae_tasks.backends.clip import ClipEmbedder
+
+    return ClipEmbedder(config.clip_model, config.device, threads)
