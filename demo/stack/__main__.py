@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from demo.stack import demo as night_of
 from demo.stack import processes
@@ -24,7 +25,7 @@ def _run(act: Callable[[Settings], bool | None]) -> None:
     try:
         done = act(load())
     except (processes.StackError, AirflowError, ValueError) as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     if done is False:
         raise typer.Exit(1)
@@ -46,7 +47,9 @@ def demo(
     scenes: Annotated[int, typer.Option(help="How many scenes to make.")] = 8,
     size: Annotated[int, typer.Option(help="Their width and height in pixels.")] = 1024,
     seed: Annotated[int, typer.Option(help="The seed they are made from.")] = 7,
-    night: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today (UTC) if not given.")] = None,
+    night: Annotated[
+        str | None, typer.Option(help="YYYY-MM-DD; the last on the schedule if not given.")
+    ] = None,
 ) -> None:
     """Start the stack, run one night through Airflow and show its table."""
 

@@ -84,6 +84,11 @@ class AirflowApi:
         errors = self._call("GET", "/importErrors")["import_errors"]
         return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in errors]
 
+    def next_scheduled(self, dag_id: str) -> datetime | None:
+        """When the schedule runs a DAG next; in the past if that run is due but not made yet."""
+        when = self._call("GET", f"/dags/{dag_id}")["next_dagrun_run_after"]
+        return datetime.fromisoformat(when) if when else None
+
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run a DAG."""
         self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})

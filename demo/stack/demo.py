@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -30,6 +30,8 @@ DAGS = (RELEASE, "lae_review", NIGHTLY)
 
 PARSE_TIMEOUT_S = 180.0
 RUN_TIMEOUT_S = 3600.0
+#: A DAG that is unpaused gets the run of its last scheduled time within seconds.
+SCHEDULED_WITHIN_S = 30.0
 #: An asset event starts its run within seconds; a night without news sends none.
 RELEASE_STARTS_WITHIN_S = 60.0
 
@@ -56,12 +58,11 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
         settings: Of the running stack.
         console: Where to show progress and the table.
         world: The imagery to make if there is none yet.
-        night: The night's date as YYYY-MM-DD; today (UTC) if None.
+        night: The night's date as YYYY-MM-DD; the last one on the schedule if None.
 
     Raises:
         StackError: A step failed; the message names it and its log.
     """
-    night = night or datetime.now(UTC).date().isoformat()
     folder = make_imagery(settings, console, world)
     upload(settings, console, sorted(folder.rglob("*.tif")))
     run_night(settings, console, night)
@@ -103,14 +104,21 @@ def upload(settings: Settings, console: Console, files: list[Path]) -> None:
     console.print(f"{n_new} of {len(files)} scenes were new to {config.raw}")
 
 
-def run_night(settings: Settings, console: Console, night: str) -> None:
+def run_night(settings: Settings, console: Console, night: str | None) -> None:
     """Run the nightly DAG for a date and wait for it and for the release that it starts."""
     api = AirflowApi(settings)
     _wait_for_dags(api, console)
+    due = api.next_scheduled(NIGHTLY) or datetime.now(UTC)
+    is_due = due <= datetime.now(UTC)
+    last_night = (due if is_due else due - timedelta(days=1)).date().isoformat()
+    night = night or last_night
     for dag_id in DAGS:
         api.unpause(dag_id)
-    follow(settings, api, console, NIGHTLY, _current_or_new(api, NIGHTLY, night))
-    release = _wait_for_release(api, night)
+    if is_due and night == last_night:
+        _wait_for_scheduled(api, night)
+    run = _current_or_new(api, night)
+    follow(settings, api, console, NIGHTLY, run)
+    release = _wait_for_release(api, night, run)
     if release is None:
         console.print(f"The night of {night} brought nothing new: no release was started.")
     else:
@@ -127,20 +135,27 @@ def _wait_for_dags(api: AirflowApi, console: Console) -> None:
             time.sleep(1)
 
 
-def _current_or_new(api: AirflowApi, dag_id: str, night: str) -> dict[str, Any]:
+def _wait_for_scheduled(api: AirflowApi, night: str) -> None:
+    """Let the scheduler make the run that is due, so that the night is not started twice."""
+    deadline = time.monotonic() + SCHEDULED_WITHIN_S
+    while not api.runs(NIGHTLY, night) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _current_or_new(api: AirflowApi, night: str) -> dict[str, Any]:
     """The run of a night that succeeded or is on its way, else a new one."""
-    usable = [run for run in api.runs(dag_id, night) if run["state"] != "failed"]
-    return usable[0] if usable else api.trigger(dag_id, night)
+    usable = [run for run in api.runs(NIGHTLY, night) if run["state"] != "failed"]
+    return usable[0] if usable else api.trigger(NIGHTLY, night)
 
 
-def _wait_for_release(api: AirflowApi, night: str) -> dict[str, Any] | None:
+def _wait_for_release(
+    api: AirflowApi, night: str, nightly: dict[str, Any]
+) -> dict[str, Any] | None:
     """The release run that the night's asset event starts; a failed one is tried again."""
     deadline = time.monotonic() + RELEASE_STARTS_WITHIN_S
-    newest_night = api.runs(NIGHTLY, night)[0]
     while time.monotonic() < deadline:
-        since = [
-            run for run in api.runs(RELEASE, night) if run["run_after"] >= newest_night["run_after"]
-        ]
+        runs = api.runs(RELEASE, night)
+        since = [run for run in runs if run["queued_at"] >= nightly["queued_at"]]
         if since:
             return since[0] if since[0]["state"] != "failed" else api.trigger(RELEASE, night)
         time.sleep(1)

@@ -6,7 +6,8 @@
             LabelStudio(base_url=studio.url, api_key=studio.token)
 
 Both are the lines of the Procfile that `make up` runs, with the same environment. Label Studio
-takes half a minute to start, two on a busy machine (it creates its database): share one per test session.
+takes half a minute to start, two on a busy machine (it creates its database): share one per test
+session.
 """
 
 from __future__ import annotations
