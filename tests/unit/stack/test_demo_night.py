@@ -1,0 +1,109 @@
+"""What `make demo` asks of Airflow, and what it prints."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from demo.stack import demo
+from demo.stack.processes import StackError
+from demo.stack.settings import load
+
+NIGHT = "2026-11-22"
+
+
+class FakeAirflow:
+    """Airflow with a list of runs; a new run ends at once in the state that it is told."""
+
+    def __init__(self, ends_as="success"):
+        self.ends_as = ends_as
+        self.all_runs = []
+        self.triggered = []
+
+    def add(self, dag_id, state, key=NIGHT):
+        number = len(self.all_runs)
+        run = {"dag_id": dag_id, "dag_run_id": f"r{number}", "partition_key": key}
+        run |= {"state": state, "queued_at": f"2026-11-23T03:00:{number:02d}Z"}
+        self.all_runs.insert(0, run)
+        return run
+
+    def dag_ids(self):
+        return set(demo.DAGS)
+
+    def next_scheduled(self, dag_id):
+        return datetime.now(UTC) + timedelta(hours=1)
+
+    def unpause(self, dag_id):
+        pass
+
+    def runs(self, dag_id, key):
+        return [r for r in self.all_runs if (r["dag_id"], r["partition_key"]) == (dag_id, key)]
+
+    def trigger(self, dag_id, key):
+        self.triggered.append((dag_id, key))
+        run = self.add(dag_id, self.ends_as, key)
+        if dag_id == demo.NIGHTLY and self.ends_as == "success":
+            self.add(demo.RELEASE, "success", key)
+        return run
+
+    def run(self, dag_id, run_id):
+        return next(r for r in self.all_runs if r["dag_run_id"] == run_id)
+
+    def tasks(self, dag_id, run_id):
+        ran = {"dag_id": dag_id, "dag_run_id": run_id, "try_number": 2}
+        return [
+            ran | {"task_id": "ingest", "map_index": -1, "state": "success"},
+            ran | {"task_id": "segment", "map_index": 3, "state": self.ends_as},
+        ]
+
+
+@pytest.fixture
+def run_night(tmp_path, monkeypatch):
+    def run(airflow):
+        monkeypatch.setattr(demo, "AirflowApi", lambda settings: airflow)
+        demo.run_night(load(tmp_path), Console(file=io.StringIO()), NIGHT)
+
+    return run
+
+
+def test_a_night_runs_once(run_night):
+    airflow = FakeAirflow()
+
+    run_night(airflow)
+    run_night(airflow)
+
+    assert airflow.triggered == [(demo.NIGHTLY, NIGHT)]
+
+
+def test_a_failed_night_is_run_again_and_a_failed_release_too(run_night):
+    airflow = FakeAirflow()
+    airflow.add(demo.NIGHTLY, "failed")
+    run_night(airflow)
+    assert airflow.triggered == [(demo.NIGHTLY, NIGHT)]
+
+    airflow.add(demo.RELEASE, "failed")
+    run_night(airflow)
+    assert airflow.triggered[1:] == [(demo.RELEASE, NIGHT)]
+
+
+def test_a_failure_names_the_tasks_and_their_logs(run_night):
+    with pytest.raises(StackError) as raised:
+        run_night(FakeAirflow(ends_as="failed"))
+
+    message = str(raised.value)
+    assert "segment[3]: " in message
+    assert "dag_id=lae_nightly/run_id=r0/task_id=segment/map_index=3/attempt=2.log" in message
+    assert "ingest:" not in message
+
+
+def test_the_table_shows_every_count():
+    status = {"night": NIGHT, "scenes": 8, "tiles": 72, "regions": 1234, "named": 1000}
+    status |= {"accepted": 700, "review": 200, "rejected": {"aspect": 3, "unrecognized": 97}}
+    status |= {"release": {"version": "v1.0.0", "digest": "sha256:abc"}}
+    out = io.StringIO()
+
+    Console(file=out, width=80).print(demo.summary(status))
+
+    for text in (NIGHT, "1,234", "to review", "unrecognized", "100", "v1.0.0", "sha256:abc"):
+        assert text in out.getvalue()
