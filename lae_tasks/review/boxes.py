@@ -1,0 +1,49 @@
+"""Boxes in scene pixels to the percent of a tile that Label Studio has, and back."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lae_tasks.contracts import BoxPx, Tile
+
+
+def clip(bbox_xyxy_px: BoxPx, tile: Tile) -> BoxPx | None:
+    """The part of a box that lies in a tile, both in scene pixels; None if there is none."""
+    x, y, width, height = tile.window_px
+    x0, y0, x1, y1 = bbox_xyxy_px
+    x0, y0, x1, y1 = max(x0, x), max(y0, y), min(x1, x + width), min(y1, y + height)
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def to_percent(bbox_xyxy_px: BoxPx, tile: Tile) -> dict[str, float]:
+    """A box in scene pixels that lies in the tile, as Label Studio has it: percent of the tile."""
+    x, y, width, height = tile.window_px
+    x0, y0, x1, y1 = bbox_xyxy_px
+    return {
+        "x": 100 * (x0 - x) / width,
+        "y": 100 * (y0 - y) / height,
+        "width": 100 * (x1 - x0) / width,
+        "height": 100 * (y1 - y0) / height,
+    }
+
+
+def from_percent(value: Mapping[str, Any], tile: Tile) -> BoxPx | None:
+    """A rectangle of Label Studio as a box in scene pixels: rounded, and clipped to the tile.
+
+    A rotated rectangle becomes the upright box around it. None if nothing of it is left.
+    """
+    x, y, width, height = tile.window_px
+    left, top = value["x"] / 100 * width, value["y"] / 100 * height
+    across, down = value["width"] / 100 * width, value["height"] / 100 * height
+    # Label Studio turns clockwise about the upper left corner; y points down.
+    angle = math.radians(value.get("rotation") or 0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    corners = [(u * cos - v * sin, u * sin + v * cos) for u in (0, across) for v in (0, down)]
+    columns, rows = zip(*corners, strict=True)
+    box = (
+        x + round(left + min(columns)),
+        y + round(top + min(rows)),
+        x + round(left + max(columns)),
+        y + round(top + max(rows)),
+    )
+    return clip(box, tile)

@@ -1,0 +1,258 @@
+"""Tiles, regions and decisions become Label Studio tasks: one task per tile with its boxes."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from label_studio_sdk.converter.brush import mask2rle
+from scipy.ndimage import binary_dilation
+
+from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile
+from lae_tasks.geometry import decode_mask, mask_in_window
+from lae_tasks.review.boxes import clip, to_percent
+from lae_tasks.review.label_config import BOX, CONTEXT, IMAGE, MASK
+from lae_tasks.state import State
+
+#: One constant name: Label Studio shows a prediction only if its version is the project's.
+MODEL_VERSION = "lae"
+MAX_HOTKEYS = 9
+OUTLINE_PX = 2
+MASK_PREFIX = "mask-"
+CONTEXT_PREFIX = "ctx-"
+
+#: Twelve colours that stand out from land and water, and from each other.
+PALETTE = (
+    "#ffd21f", "#ff5c5c", "#3fd0ff", "#b6ff3f", "#ff8ae2", "#ff9d2e",
+    "#7dffc4", "#a78bff", "#ffffff", "#f2ff8a", "#2e9bff", "#ff4fa3",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReviewTask:
+    """A tile with the boxes that stewards are to look at.
+
+    Attributes:
+        key: `data.lae_key` of the task in Label Studio: the tile and a digest of its boxes.
+        items: The boxes as they are sent, in reading order.
+        regions: The regions of the items, in the same order.
+        decisions: The decisions on them, in the same order.
+        context: Accepted regions of the tile, shown in grey.
+        image_uri: `s3://bucket/key` of the tile's rendition.
+        title: What the steward reads above the tile.
+    """
+
+    key: str
+    tile: Tile
+    items: tuple[ReviewItem, ...]
+    regions: tuple[Region, ...]
+    decisions: tuple[Decision, ...]
+    context: tuple[Region, ...]
+    image_uri: str
+    title: str
+
+    def payload(self) -> dict[str, Any]:
+        """The task as Label Studio imports it, with the boxes as its prediction."""
+        tile = self.tile
+        results = [
+            _rectangle(BOX, item.region_id, to_percent(item.bbox_xyxy_px, tile), item.category)
+            for item in self.items
+        ]
+        results += [_mask(MASK_PREFIX + region.region_id, region, tile) for region in self.regions]
+        results += [
+            _rectangle(
+                CONTEXT,
+                CONTEXT_PREFIX + region.region_id,
+                to_percent(clip(region.bbox_xyxy_px, tile) or region.bbox_xyxy_px, tile),
+                "context",
+            )
+            | {"readonly": True}
+            for region in self.context
+        ]
+        size = {"original_width": tile.window_px[2], "original_height": tile.window_px[3]}
+        return {
+            "data": {
+                "image": self.image_uri,
+                "title": self.title,
+                "labels": labels(self.items, self.decisions),
+                "lae_key": self.key,
+            },
+            "predictions": [
+                {
+                    "model_version": MODEL_VERSION,
+                    "score": min(decision.confidence for decision in self.decisions),
+                    "result": [size | {"image_rotation": 0} | result for result in results],
+                }
+            ],
+        }
+
+
+def regions_to_review(state: State) -> dict[str, Decision]:
+    """The decisions whose regions go to the stewards: in doubt, or drawn for the audit."""
+    return {
+        region_id: decision
+        for region_id, decision in sorted(state.decisions.items())
+        if decision.outcome is Outcome.REVIEW or decision.in_audit
+    }
+
+
+def category_shown(decision: Decision) -> str | None:
+    """The name a box is sent with: the decision's, else its best candidate; None without any."""
+    return decision.category or next(iter(decision.candidates), None)
+
+
+def unfit(decision: Decision, state: State) -> str | None:
+    """Why a region cannot be shown to a steward; None if it can."""
+    region, tile = state.regions.get(decision.region_id), state.tiles.get(decision.tile_id)
+    if region is None or tile is None:
+        return "no region" if region is None else "no tile"
+    if clip(region.bbox_xyxy_px, tile) is None:
+        return "outside its tile"
+    return None if category_shown(decision) else "no category"
+
+
+def build_tasks(state: State, store_uri: str, night: str) -> Iterator[ReviewTask]:
+    """Puts the regions to review together by tile, ordered by tile.
+
+    Regions of the audit look exactly like the others; `unfit` ones are left out.
+
+    Args:
+        state: The night's tiles, regions and decisions.
+        store_uri: `s3://bucket/prefix` of the store, as the tiles' image keys are relative to it.
+        night: Shown to the steward.
+    """
+    by_tile: dict[str, list[Decision]] = {}
+    for decision in regions_to_review(state).values():
+        if unfit(decision, state) is None:
+            by_tile.setdefault(decision.tile_id, []).append(decision)
+    context: dict[str, list[Region]] = {}
+    for decision in state.decisions.values():
+        accepted = decision.outcome is Outcome.ACCEPT and not decision.in_audit
+        if accepted and decision.tile_id in by_tile and unfit(decision, state) is None:
+            region = state.regions[decision.region_id]
+            context.setdefault(decision.tile_id, []).append(region)
+    for tile_id, decisions in sorted(by_tile.items()):
+        others = sorted(context.get(tile_id, ()), key=_reading_order)
+        yield _task(state, state.tiles[tile_id], decisions, others, store_uri, night)
+
+
+def _task(
+    state: State,
+    tile: Tile,
+    decisions: Iterable[Decision],
+    context: Sequence[Region],
+    store_uri: str,
+    night: str,
+) -> ReviewTask:
+    ordered = sorted(decisions, key=lambda d: _reading_order(state.regions[d.region_id]))
+    regions = [state.regions[decision.region_id] for decision in ordered]
+    key = task_key(tile.tile_id, [region.region_id for region in regions])
+    items = [
+        ReviewItem(
+            region_id=region.region_id,
+            task_key=key,
+            tile_id=tile.tile_id,
+            scene_id=tile.scene_id,
+            category=category_shown(decision) or "",
+            bbox_xyxy_px=clip(region.bbox_xyxy_px, tile) or region.bbox_xyxy_px,
+        )
+        for region, decision in zip(regions, ordered, strict=True)
+    ]
+    x, y, width, height = tile.window_px
+    return ReviewTask(
+        key=key,
+        tile=tile,
+        items=tuple(items),
+        regions=tuple(regions),
+        decisions=tuple(ordered),
+        context=tuple(context),
+        image_uri=f"{store_uri}/{tile.image_key}",
+        title=f"{tile.raw_key} · {width}×{height} at {x}, {y} · {night}",
+    )
+
+
+def _reading_order(region: Region) -> tuple[int, int, str]:
+    x0, y0, _, _ = region.bbox_xyxy_px
+    return y0, x0, region.region_id
+
+
+def task_key(tile_id: str, region_ids: Iterable[str]) -> str:
+    """The key by which a task is known again: the same tile with the same boxes."""
+    digest = hashlib.sha256("|".join(sorted(region_ids)).encode()).hexdigest()
+    return f"{tile_id}-{digest[:8]}"
+
+
+def labels(items: Sequence[ReviewItem], decisions: Sequence[Decision]) -> list[dict[str, str]]:
+    """The categories on the steward's digit keys, most likely first.
+
+    All categories of the boxes are among them, then the most frequent other candidates fill up to
+    nine. Past nine a category has no key. A category has the same colour on nearly every tile.
+    """
+    shown = Counter(item.category for item in items)
+    others: Counter[str] = Counter()
+    for decision in decisions:
+        # The first candidates of a box weigh more than its last.
+        for rank, name in enumerate(decision.candidates):
+            others[name] += max(1, 10 - rank)
+    names = sorted(shown, key=lambda name: (-shown[name], name))
+    rest = sorted(set(others) - set(shown), key=lambda name: (-others[name], name))
+    names += rest[: max(0, MAX_HOTKEYS - len(names))]
+    colours = _colours(names)
+    return [
+        {"value": name, "background": colours[name]}
+        | ({"hotkey": str(number)} if number <= MAX_HOTKEYS else {})
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name: its own by digest, the next free one where two names collide."""
+    free = list(PALETTE)
+    colours = {}
+    for name in sorted(names):
+        wish = PALETTE[hashlib.sha256(name.encode()).digest()[0] % len(PALETTE)]
+        colours[name] = wish if wish in free or not free else free[0]
+        free = [colour for colour in free if colour != colours[name]]
+    return colours
+
+
+def _rectangle(
+    name: str, result_id: str, percent: Mapping[str, float], label: str
+) -> dict[str, Any]:
+    return {
+        "id": result_id,
+        "from_name": name,
+        "to_name": IMAGE,
+        "type": "rectanglelabels",
+        "value": {**percent, "rotation": 0, "rectanglelabels": [label]},
+    }
+
+
+def _mask(result_id: str, region: Region, tile: Tile) -> dict[str, Any]:
+    """The mask's outline, drawn around the object so that nothing of it is hidden."""
+    mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
+    placed = mask_in_window(mask, region.bbox_xyxy_px, tile.window_px)
+    outline = binary_dilation(placed, iterations=OUTLINE_PX) & ~placed
+    return {
+        "id": result_id,
+        "from_name": MASK,
+        "to_name": IMAGE,
+        "type": "brushlabels",
+        "readonly": True,
+        "value": {
+            "format": "rle",
+            "rle": mask2rle(outline.astype(np.uint8) * 255),  # type: ignore[no-untyped-call]
+            "brushlabels": [MASK],
+        },
+    }
+
+
+def vocabulary(state: State, names: Iterable[str]) -> list[str]:
+    """Every category name that the engine or a steward has used, and the config's; sorted."""
+    found = set(names)
+    for decision in state.decisions.values():
+        found.update(name for name in (decision.category, *decision.candidates) if name)
+    found.update(verdict.category for verdict in state.verdicts.values() if verdict.category)
+    return sorted(found)
