@@ -199,8 +199,9 @@ def _why_it_ended(settings: Settings) -> str:
         _, _, event = line.partition("| ")
         name, stopped, _ = event.partition(" stopped (rc=")
         if stopped:
-            log = settings.logs / f"{name.removesuffix('.1')}.log"
-            return f"{event.strip()}; the end of {log}:\n{processes.tail(log)}"
+            name = name.removesuffix(".1")  # honcho counts the instances of a service
+            log = settings.logs / f"{name}.log"
+            return f"{name} ended; the end of {log}:\n{processes.tail(log)}"
     return f"the stack ended while it started; read {settings.logs / 'honcho.log'}"
 
 
