@@ -1,0 +1,124 @@
+"""COCO instances: a JSON file with RLE masks that pycocotools reads.
+
+Beside COCO's own fields, an image carries `tile_id`, `scene_id`, `scene_key` and `window_px`
+(x, y, width, height in scene pixels), and an annotation `region_id`, `score`, `source` and
+`bbox_scene` (x, y, width, height of the whole object in scene pixels), so that what was cut into
+tiles can be put together again.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from lae_tasks.config import ReleaseConfig
+from lae_tasks.contracts import BoxPx
+from lae_tasks.geometry import Mask
+from lae_tasks.releases.dataset import Annotation, Dataset, ReleaseImage
+
+PATH = "coco/instances.json"
+
+
+def encode(dataset: Dataset, config: ReleaseConfig) -> bytes:
+    """The file's bytes. The same dataset gives the same bytes."""
+    return "".join(_chunks(dataset, config)).encode()
+
+
+def _chunks(dataset: Dataset, config: ReleaseConfig) -> Iterator[str]:
+    info = {"description": config.title, "url": "", "version": "", "contributor": ""}
+    licence = {"id": 1, "name": config.licence, "url": ""}
+    size_of = {image.image_id: (image.height_px, image.width_px) for image in dataset.images}
+    categories = (
+        {"id": category.category_id, "name": category.name, "supercategory": ""}
+        for category in dataset.categories
+    )
+    yield f'{{"info": {_line(info)},\n"licenses": [{_line(licence)}],\n'
+    yield from _array("categories", categories)
+    yield ",\n"
+    yield from _array("images", map(_image, dataset.images))
+    yield ",\n"
+    yield from _array(
+        "annotations",
+        (_annotation(each, size_of.get(each.image_id, (0, 0))) for each in dataset.annotations),
+    )
+    yield "}\n"
+
+
+def _array(name: str, entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield f'"{name}": ['
+    for number, entry in enumerate(entries):
+        yield f"{',' if number else ''}\n{_line(entry)}"
+    yield "]"
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, sort_keys=True, ensure_ascii=False)
+
+
+def _image(image: ReleaseImage) -> dict[str, Any]:
+    return {
+        "id": image.image_id,
+        "file_name": image.path,
+        "width": image.width_px,
+        "height": image.height_px,
+        "license": 1,
+        "tile_id": image.tile_id,
+        "scene_id": image.scene_id,
+        "scene_key": image.scene_key,
+        "window_px": list(image.window_px),
+    }
+
+
+def _annotation(annotation: Annotation, size: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "id": annotation.annotation_id,
+        "image_id": annotation.image_id,
+        "category_id": annotation.category_id,
+        "bbox": xywh(annotation.bbox_xyxy_px),
+        "area": annotation.area_px,
+        "iscrowd": 0,
+        "segmentation": {"size": list(size), "counts": annotation.mask_rle},
+        "region_id": annotation.region_id,
+        "bbox_scene": xywh(annotation.bbox_scene_xyxy_px),
+        "score": annotation.score,
+        "source": annotation.source,
+    }
+
+
+def xywh(bbox_xyxy_px: BoxPx) -> list[int]:
+    """COCO's way of writing a box: x, y, width, height."""
+    x0, y0, x1, y1 = bbox_xyxy_px
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def rle_in_frame(mask: Mask, left_px: int, top_px: int, width_px: int, height_px: int) -> str:
+    """COCO compressed RLE of a small mask placed in a large frame, without drawing the frame.
+
+    Args:
+        mask: bool (h, w); it must lie inside the frame.
+        left_px: Column of the frame at which the mask begins.
+        top_px: Row of the frame at which the mask begins.
+        width_px: Width of the frame.
+        height_px: Height of the frame.
+
+    Returns:
+        The `counts` that pycocotools would give for the drawn frame.
+    """
+    # COCO counts column by column, beginning with the zeros.
+    edges = np.diff(np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    starts, stops = (
+        (columns + left_px) * height_px + rows + top_px
+        for columns, rows in (np.nonzero(edges == 1), np.nonzero(edges == -1))
+    )
+    apart = np.ones(len(starts) + 1, dtype=bool)
+    apart[1:-1] = starts[1:] != stops[:-1]  # runs that meet at the frame's edge are one
+    borders = np.ravel(np.column_stack([starts[apart[:-1]], stops[apart[1:]]]))
+    counts = np.diff(np.concatenate([[0], borders, [width_px * height_px]]))
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    size = [height_px, width_px]
+    rle = coco_mask.frPyObjects({"size": size, "counts": counts.tolist()}, *size)
+    compressed: bytes = rle["counts"]
+    return compressed.decode("ascii")

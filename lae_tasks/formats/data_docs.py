@@ -1,0 +1,61 @@
+"""The validation report's pages: Great Expectations' HTML without anything from other hosts."""
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+_REMOTE = re.compile(
+    r"<link\b[^>]*https?://[^>]*>"
+    r"|<script\b[^>]*\bsrc=[^>]*>\s*</script>"
+    r"|<script\b.*?</script>"
+    r"|<img\b[^>]*https?://[^>]*>"
+    r"|<footer\b.*?</footer>",
+    re.DOTALL | re.IGNORECASE,
+)
+_SITE_LINK = re.compile(r'href="(?:\.\./)+[^"]*"')
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this package; what is filled into HTML and XML is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_load),
+        autoescape=name.startswith("data_docs"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name)
+
+
+def _load(name: str) -> str:
+    return (resources.files("lae_tasks.formats") / name).read_text()
+
+
+def own_style(html: str) -> str:
+    """A page of Data Docs that loads nothing: remote styles and all scripts go, ours come in.
+
+    Links to other pages of a Data Docs site lead to the report's index.
+    """
+    page = _REMOTE.sub("", html)
+    page = _SITE_LINK.sub('href="index.html"', page)
+    back = '<div class="container-fluid"><a href="index.html">All expectations</a></div>'
+    style = f"<style>{_load('data_docs.css.jinja')}</style>"
+    return page.replace("</head>", f"{style}</head>", 1).replace("<body>", f"<body>{back}", 1)
+
+
+def index_page(digest: str, rows: Sequence[tuple[str, str, bool, str]]) -> str:
+    """The report's first page.
+
+    Args:
+        digest: Digest of the dataset.
+        rows: Table, rule, whether it is met, and what was found.
+    """
+    failed = sum(not passed for _, _, passed, _ in rows)
+    style = _load("data_docs.css.jinja")
+    return template("data_docs.jinja").render(
+        digest=digest, rows=rows, failed=failed, style=Markup(style)
+    )

@@ -1,0 +1,256 @@
+"""The current truth of a store as a dataset: decisions overlaid by the stewards' verdicts.
+
+An object is in if the engine accepted it and no steward rejected it, or if a steward kept or
+added it. What waits for a steward is not in.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lae_tasks.config import Config
+from lae_tasks.contracts import (
+    BoxPx,
+    Decision,
+    Outcome,
+    Region,
+    ReviewItem,
+    Tile,
+    Verdict,
+    VerdictAction,
+)
+from lae_tasks.formats.coco import rle_in_frame
+from lae_tasks.geometry import Mask, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
+from lae_tasks.releases.manifest import ReleaseManifest
+from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.state import State
+
+logger = logging.getLogger(__name__)
+
+_MIN_COVER = 0.5
+"""A mask that covers less of a steward's box than this no longer fits it."""
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A thing on the ground; `mask` is bool, of the size of its box in scene pixels."""
+
+    region_id: str
+    scene_id: str
+    category: str
+    bbox_xyxy_px: BoxPx
+    mask: Mask
+    score: float
+    source: str
+
+
+def assemble(state: State, config: Config, parent: ReleaseManifest | None = None) -> Dataset:
+    """Puts together what the next release would hold.
+
+    Args:
+        state: Everything that the nights and the stewards have produced.
+        config: The release's settings and the vocabulary.
+        parent: The release before; category numbers are taken over from it.
+    """
+    left_out: Counter[str] = Counter()
+    objects: defaultdict[str, list[_Object]] = defaultdict(list)
+    for item in _objects(state, left_out):
+        objects[item.scene_id].append(item)
+    categories = _categories(
+        config, parent, {item.category for items in objects.values() for item in items}
+    )
+    tiles = sorted(state.tiles.values(), key=_reading_order)
+    image_of = {tile.tile_id: _image(number, tile) for number, tile in enumerate(tiles, start=1)}
+    shown = _shown(objects, tiles, config.release.min_object_share, left_out)
+    number_of = {category.name: category.category_id for category in categories}
+    annotations = tuple(
+        _annotation(number, item, image_of[tile.tile_id], number_of[item.category])
+        for number, (tile, item) in enumerate(shown, start=1)
+    )
+    images = tuple(image_of.values())
+    return Dataset(images, annotations, categories, dict(sorted(left_out.items())))
+
+
+def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
+    x, y = tile.window_px[:2]
+    return tile.raw_key, tile.scene_id, y, x, tile.tile_id
+
+
+def _objects(state: State, left_out: Counter[str]) -> Iterator[_Object]:
+    """The objects that are in, ordered by region id; counts the rest by reason."""
+    verdicts = fold_verdicts(state.verdicts.values())
+    for region_id in sorted(state.decisions.keys() | verdicts.keys()):
+        region = state.regions.get(region_id)
+        decision = state.decisions.get(region_id)
+        verdict = verdicts.get(region_id)
+        if verdict:
+            sent = state.review_items.get(region_id)
+            item = _by_steward(verdict, region, decision, sent)
+            reason = "rejected by a steward"
+            if item is None and verdict.action is not VerdictAction.REJECT:
+                reason = "verdict on a region that is gone"
+        elif region and decision:
+            item = _by_engine(region, decision)
+            waits = decision.outcome is Outcome.REVIEW
+            reason = "waiting for a steward" if waits else "rejected by a rule"
+        else:
+            item, reason = None, "decision on a region that is gone"
+        if item:
+            yield item
+        else:
+            left_out[reason] += 1
+            logger.debug("%s is left out: %s", region_id, reason)
+
+
+def _by_engine(region: Region, decision: Decision) -> _Object | None:
+    if decision.outcome is not Outcome.ACCEPT or decision.category is None:
+        return None
+    return _Object(
+        region_id=region.region_id,
+        scene_id=region.scene_id,
+        category=decision.category,
+        bbox_xyxy_px=region.bbox_xyxy_px,
+        mask=decode_mask(region.mask_rle, region.bbox_xyxy_px),
+        score=round(decision.confidence, 6),
+        source=f"engine:{decision.rule}",
+    )
+
+
+def _by_steward(
+    verdict: Verdict, region: Region | None, decision: Decision | None, sent: ReviewItem | None
+) -> _Object | None:
+    """The object as the steward left it; None if it is not one, or its region is gone."""
+    category = verdict.category or (decision.category if decision else None)
+    if verdict.action is VerdictAction.REJECT or category is None:
+        return None
+    if region is None and verdict.action is not VerdictAction.ADD:
+        return None
+    bbox = verdict.bbox_xyxy_px
+    if region is None:
+        mask = _rectangle(bbox)
+    elif bbox == (sent or region).bbox_xyxy_px:  # as the steward saw it: not moved
+        bbox, mask = region.bbox_xyxy_px, decode_mask(region.mask_rle, region.bbox_xyxy_px)
+    else:
+        mask = adjusted_mask(region, bbox)
+    return _Object(verdict.region_id, verdict.scene_id, category, bbox, mask, 1.0, STEWARD)
+
+
+def _rectangle(bbox_xyxy_px: BoxPx) -> Mask:
+    x0, y0, x1, y1 = bbox_xyxy_px
+    return np.ones((y1 - y0, x1 - x0), dtype=bool)
+
+
+def adjusted_mask(region: Region, bbox_xyxy_px: BoxPx) -> Mask:
+    """The region's mask cut to a steward's box, or the whole box where that covers too little.
+
+    Returns:
+        bool, of the size of the new box.
+    """
+    x0, y0, x1, y1 = bbox_xyxy_px
+    old = decode_mask(region.mask_rle, region.bbox_xyxy_px)
+    cut = mask_in_window(old, region.bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0))
+    return cut if cut.mean() >= _MIN_COVER else _rectangle(bbox_xyxy_px)
+
+
+def _categories(
+    config: Config, parent: ReleaseManifest | None, used: set[str]
+) -> tuple[Category, ...]:
+    """The parent's categories, then new ones: the vocabulary's in its order, others sorted.
+
+    A category goes only if it left the vocabulary and nothing bears it. Its number is not used
+    again.
+    """
+    vocabulary = config.vocabulary
+    gone: set[str] = set()
+    if parent and vocabulary:
+        gone = set(parent.vocabulary) - set(vocabulary) - used
+    kept = [
+        Category(entry.category_id, entry.name)
+        for entry in (parent.categories if parent else ())
+        if entry.name not in gone
+    ]
+    known = {category.name for category in kept}
+    names = [*vocabulary, *sorted(used - set(vocabulary))]
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    first = parent.next_category_id if parent else 1
+    return (*kept, *(Category(number, name) for number, name in enumerate(new, start=first)))
+
+
+def _image(number: int, tile: Tile) -> ReleaseImage:
+    return ReleaseImage(
+        image_id=number,
+        tile_id=tile.tile_id,
+        scene_id=tile.scene_id,
+        scene_key=tile.raw_key,
+        window_px=tile.window_px,
+        key=tile.image_key,
+        sha256=tile.image_sha256,
+    )
+
+
+def _shown(
+    objects: dict[str, list[_Object]],
+    tiles: Sequence[Tile],
+    min_share: float,
+    left_out: Counter[str],
+) -> list[tuple[Tile, _Object]]:
+    """Which object is annotated on which tile, in the order of tiles and region ids.
+
+    An object that no tile shows enough of is annotated on the one that shows the most.
+    """
+    of_scene: defaultdict[str, list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        of_scene[tile.scene_id].append(tile)
+    on_tile: defaultdict[str, list[_Object]] = defaultdict(list)
+    for scene_id, items in objects.items():
+        for item in items:
+            share_on = {tile.tile_id: _share(item, tile) for tile in of_scene[scene_id]}
+            best = max(share_on, key=share_on.__getitem__, default=None)
+            if best is None or share_on[best] == 0:
+                left_out["no tile shows it"] += 1
+                continue
+            for tile_id, share in share_on.items():
+                if tile_id == best or share >= max(min_share, 1e-9):
+                    on_tile[tile_id].append(item)
+    return [(tile, item) for tile in tiles for item in on_tile[tile.tile_id]]
+
+
+def _share(item: _Object, tile: Tile) -> float:
+    """The share of the object's mask that a tile shows."""
+    part = _part(item, tile.window_px)[0]
+    return float(part.sum() / item.mask.sum()) if part.size else 0.0
+
+
+def _part(item: _Object, window_px: tuple[int, int, int, int]) -> tuple[Mask, BoxPx]:
+    """The object's mask as far as the window shows it, and that part's box in the window."""
+    x, y, width, height = window_px
+    x0, y0, x1, y1 = item.bbox_xyxy_px
+    left, top = max(x0, x), max(y0, y)
+    right, bottom = max(left, min(x1, x + width)), max(top, min(y1, y + height))
+    part = item.mask[top - y0 : bottom - y0, left - x0 : right - x0]
+    return part, (left - x, top - y, right - x, bottom - y)
+
+
+def _annotation(number: int, item: _Object, image: ReleaseImage, category_id: int) -> Annotation:
+    part, box = _part(item, image.window_px)
+    left, top = box[:2]
+    if part.shape != item.mask.shape:  # cut by the tile's edge: what is left has its own box
+        x0, y0, x1, y1 = mask_bbox(part)
+        box = (left + x0, top + y0, left + x1, top + y1)
+    return Annotation(
+        annotation_id=number,
+        image_id=image.image_id,
+        region_id=item.region_id,
+        category_id=category_id,
+        category=item.category,
+        bbox_xyxy_px=box,
+        mask_rle=rle_in_frame(part, left, top, image.width_px, image.height_px),
+        area_px=int(part.sum()),
+        bbox_scene_xyxy_px=item.bbox_xyxy_px,
+        score=item.score,
+        source=item.source,
+    )

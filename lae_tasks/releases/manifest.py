@@ -1,0 +1,183 @@
+"""The manifest of a release: what makes a version exist, and what a reader believes.
+
+    releases/<version>/manifest.json   the commit marker; its files are named by content
+    releases/LATEST                    the version that `latest` means
+    files/<aa>/<sha256>                the files' bytes, named by content
+    releases/<version>/…               the same files under readable names, data_docs/ beside them
+
+A manifest is written after everything that it lists, once, and never changed. Readers take the
+bytes by the manifest's keys and check them, so they see a whole version or none; the readable
+copies are for people who browse the bucket.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, ValidationError
+
+from lae_tasks.contracts import Record
+from lae_tasks.errors import ContractError, LaeError
+from lae_tasks.storage import MissingObjectError, Storage
+
+RELEASE_SCHEMA_VERSION = 1
+"""Version of what a release's files look like; another one makes a major version."""
+
+LATEST_KEY = "releases/LATEST"
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_MANIFEST_KEY = re.compile(r"releases/(v\d+\.\d+\.\d+)/manifest\.json")
+
+
+class NoReleaseError(LaeError):
+    """The store has no such release."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        raise ValueError(f"path {path!r} leaves the release's folder")
+    return path
+
+
+class ReleaseFile(Record):
+    """A file of a release.
+
+    Attributes:
+        path: Where it lies in a pulled release.
+        key: Where its bytes lie in the store.
+        is_data: Whether it counts for the release's digest: annotations and images do; the card
+            and the diff, which tell of them, do not.
+    """
+
+    path: Annotated[str, AfterValidator(_inside)]
+    sha256: str
+    size_bytes: int
+    key: str
+    is_data: bool
+
+
+class CategoryEntry(Record):
+    """A category with its number and how many objects and annotations bear it."""
+
+    category_id: int
+    name: str
+    objects: int
+    annotations: int
+
+
+class ReleaseManifest(Record):
+    """What a version is.
+
+    Attributes:
+        digest: Digest of the data files; the same decisions give the same digest.
+        reason: Why it has this version number.
+        counts: Scenes, images, objects, annotations, categories.
+        left_out: Regions and verdicts that are not in, by reason.
+        next_category_id: The number that the next new category will get.
+        vocabulary: The config's vocabulary.
+        nights: Nights whose decisions are in.
+        config_sha256: Fingerprint of each section of the config.
+        model_revisions: Revisions of the models behind the labels, by stage.
+        diff: Counts of what changed against the parent.
+        validation_key: The Data Docs' index in the store.
+    """
+
+    # A release may be read years later, by an engine that knows fewer fields.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    version: str
+    digest: str
+    schema_version: int = RELEASE_SCHEMA_VERSION
+    dataset: str
+    title: str
+    licence: str
+    parent: str | None
+    created_at: str
+    reason: str
+    counts: dict[str, int]
+    left_out: dict[str, int]
+    categories: tuple[CategoryEntry, ...]
+    next_category_id: int
+    vocabulary: tuple[str, ...]
+    nights: tuple[str, ...]
+    config_sha256: dict[str, str]
+    model_revisions: dict[str, tuple[str, ...]]
+    diff: dict[str, int]
+    validation_key: str
+    files: tuple[ReleaseFile, ...]
+
+    def file(self, path: str) -> ReleaseFile:
+        """The file of that path. Raises ContractError if the release has none."""
+        for file in self.files:
+            if file.path == path:
+                return file
+        raise ContractError(f"release {self.version} has no file {path}")
+
+
+def release_digest(sha256_of: Mapping[str, str]) -> str:
+    """The digest of a release: sha256 over the sorted paths and digests of its data files."""
+    lines = (f"{path} {sha256}\n" for path, sha256 in sorted(sha256_of.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def folder(version: str) -> str:
+    """The folder of a version's readable files, with a slash at its end."""
+    return f"releases/{version}/"
+
+
+def version_number(version: str) -> tuple[int, int, int]:
+    """`v1.4.0` as (1, 4, 0). Raises NoReleaseError if it is not a version."""
+    match = _VERSION.fullmatch(version)
+    if not match:
+        raise NoReleaseError(f"{version!r} is not a version; give one such as v1.4.0, or latest")
+    major, minor, patch = (int(group) for group in match.groups())
+    return major, minor, patch
+
+
+def list_versions(store: Storage) -> list[str]:
+    """The published versions, oldest first."""
+    matches = (_MANIFEST_KEY.fullmatch(info.key) for info in store.list("releases/v"))
+    return sorted((match[1] for match in matches if match), key=version_number)
+
+
+def list_releases(store: Storage) -> list[ReleaseManifest]:
+    """The manifests of all published releases, oldest first."""
+    return [read_release(store, version) for version in list_versions(store)]
+
+
+def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
+    """The manifest of a release.
+
+    Args:
+        store: The store.
+        version: `v1.4.0`, `1.4.0` or `latest`.
+
+    Raises:
+        NoReleaseError: If there is no such release.
+        ContractError: If its manifest cannot be read as one.
+    """
+    if version == "latest":
+        version = latest_version(store) or ""
+        if not version:
+            raise NoReleaseError(f"{store.uri} has no release yet; `lae run` publishes one")
+    else:
+        version = "v{}.{}.{}".format(*version_number(version))
+    key = f"{folder(version)}manifest.json"
+    try:
+        return ReleaseManifest.model_validate_json(store.read(key))
+    except MissingObjectError as error:
+        known = ", ".join(list_versions(store)[-5:]) or "none"
+        raise NoReleaseError(f"{store.uri} has no release {version}; there are: {known}") from error
+    except ValidationError as error:
+        raise ContractError(f"{store.uri}/{key}: not a release's manifest: {error}") from error
+
+
+def latest_version(store: Storage) -> str | None:
+    """The version that `LATEST` names; None before the first release."""
+    try:
+        return store.read(LATEST_KEY).decode().strip()
+    except MissingObjectError:
+        return None

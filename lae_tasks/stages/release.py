@@ -1,0 +1,254 @@
+"""Release: assemble the current truth, validate it, give it a version.
+
+What is written, and in which order, so that a publisher may die at any point and several may race:
+
+1. The files, under names made from their content. Nobody sees them yet; done twice, they are
+   the same.
+2. `releases/<version>/manifest.json`, only if it is not there. Now the version exists. A publisher
+   that loses reads the state of things again and goes on from there.
+3. Readable copies below `releases/<version>/`, for people who browse the bucket.
+4. `releases/LATEST`, only if it is what it was. It never goes back.
+
+A publisher that finds its own digest already published does what is left of 3 and 4.
+
+Exclusivity is as good as the server's conditional PUT: AWS, MinIO and Google honour it. A server
+that ignores the condition is asked first whether the object is there, which leaves a gap of
+milliseconds; what comes of two winners is one whole version that somebody overwrote.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lae_tasks.config import Config
+from lae_tasks.errors import ConflictError, TransientError
+from lae_tasks.formats import card, coco, odvg, pictures
+from lae_tasks.releases.assemble import assemble
+from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
+from lae_tasks.releases.diff import Diff, diff_coco, next_version
+from lae_tasks.releases.manifest import (
+    LATEST_KEY,
+    CategoryEntry,
+    ReleaseFile,
+    ReleaseManifest,
+    folder,
+    latest_version,
+    list_versions,
+    read_release,
+    release_digest,
+    version_number,
+)
+from lae_tasks.releases.pull import encode_manifest
+from lae_tasks.runner import iter_manifests
+from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
+from lae_tasks.state import State
+from lae_tasks.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+STAGE = "release"
+DIFF_PATH = "diff.json"
+
+_ATTEMPTS = 20
+_MODEL_STAGES = ("segment", "classify", "route")
+_CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """What came of publishing.
+
+    Attributes:
+        new: False if the current truth is what the latest version holds already.
+    """
+
+    version: str
+    digest: str
+    new: bool
+    manifest: ReleaseManifest
+
+
+def publish(state: State, config: Config, store: Storage) -> ReleaseResult:
+    """Publishes the current truth as a new version, unless it is published already.
+
+    Args:
+        state: Everything that the nights and the stewards have produced.
+        config: The settings.
+        store: Where the images are and the release goes.
+
+    Raises:
+        ValidationFailedError: If the data breaks the rules; no version is made.
+        TransientError: If other publishers won every attempt.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return _publish_once(state, config, store)
+        except ConflictError as error:
+            logger.info("another publisher was first (%s); reading again", error)
+    raise TransientError(f"{store.uri}: other publishers won {_ATTEMPTS} times; publish again")
+
+
+def _publish_once(state: State, config: Config, store: Storage) -> ReleaseResult:
+    published = list_versions(store)
+    parent = read_release(store, published[-1]) if published else None
+    dataset = assemble(state, config, parent)
+    data = {
+        coco.PATH: coco.encode(dataset, config.release),
+        odvg.PATH: odvg.encode(dataset),
+        odvg.LABEL_MAP_PATH: odvg.encode_label_map(dataset),
+    }
+    sha256_of = {path: _sha256(content) for path, content in data.items()}
+    digest = release_digest(sha256_of | {image.path: image.sha256 for image in dataset.images})
+    if parent and parent.digest == digest:
+        _finish(store, parent)
+        return ReleaseResult(parent.version, digest, False, parent)
+    report = validate(dataset, store, digest)
+    report.require()
+    old = json.loads(store.read(parent.file(coco.PATH).key)) if parent else {}
+    diff = diff_coco(old, json.loads(data[coco.PATH]))
+    draft = _draft(dataset, diff, report, config, parent, published, store)
+    about = _about(draft, dataset, config, diff, store)
+    files = [
+        *(_file(path, content, is_data=True) for path, content in data.items()),
+        *(_image_file(image, report.image_bytes[image.key]) for image in dataset.images),
+        *(_file(path, content, is_data=False) for path, content in about.items()),
+    ]
+    manifest = draft.model_copy(update={"files": tuple(files)})
+    for path, content in {**data, **about}.items():
+        _put(store, manifest.file(path).key, content)
+    _write_once(store, f"{folder(manifest.version)}manifest.json", encode_manifest(manifest))
+    logger.info("published %s (%s)", manifest.version, manifest.reason)
+    _finish(store, manifest)
+    return ReleaseResult(manifest.version, digest, True, manifest)
+
+
+def _draft(
+    dataset: Dataset,
+    diff: Diff,
+    report: ValidationReport,
+    config: Config,
+    parent: ReleaseManifest | None,
+    published: Iterable[str],
+    store: Storage,
+) -> ReleaseManifest:
+    """The manifest without its files."""
+    version, reason = next_version(parent, diff, published)
+    names = Counter(annotation.category for annotation in dataset.annotations)
+    objects = dataset.objects_by_category()
+    categories = tuple(
+        CategoryEntry(
+            category_id=category.category_id,
+            name=category.name,
+            objects=objects[category.name],
+            annotations=names[category.name],
+        )
+        for category in dataset.categories
+    )
+    used_ids = [category.category_id for category in dataset.categories]
+    models = {
+        stage: {m.model_revision for m in iter_manifests(store, stage) if m.model_revision}
+        for stage in _MODEL_STAGES
+    }
+    return ReleaseManifest(
+        version=version,
+        digest=report.digest,
+        dataset=config.dataset,
+        title=config.release.title,
+        licence=config.release.licence,
+        parent=parent.version if parent else None,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=reason,
+        counts=dataset.counts(),
+        left_out=dict(dataset.left_out),
+        categories=categories,
+        next_category_id=max(
+            [parent.next_category_id if parent else 1, *(i + 1 for i in used_ids)]
+        ),
+        vocabulary=config.vocabulary,
+        nights=tuple(sorted({manifest.night for manifest in iter_manifests(store, "route")})),
+        config_sha256={name: getattr(config, name).fingerprint() for name in _CONFIG_SECTIONS},
+        model_revisions={stage: tuple(sorted(names)) for stage, names in models.items() if names},
+        diff=diff.counts() if parent else {},
+        validation_key=report.key,
+        files=(),
+    )
+
+
+def _about(
+    draft: ReleaseManifest, dataset: Dataset, config: Config, diff: Diff, store: Storage
+) -> dict[str, bytes]:
+    """The files that tell of the release: its diff, its card, and the card's pictures."""
+    about = {DIFF_PATH: diff.encode(draft.parent)}
+    samples = []
+    for number, image in enumerate(pictures.sample_images(dataset), start=1):
+        path = f"card/sample-{number}.png"
+        about[path] = pictures.render(dataset, image, store)
+        samples.append(card.Picture(path, f"{image.scene_key}, window {image.window_px}"))
+    decided = {each.region_id for each in dataset.annotations if each.source == STEWARD}
+    changes = diff.by_category() if draft.parent else {}
+    about[card.PATH] = card.render(draft, config.release, samples, changes, len(decided))
+    return about
+
+
+def _file(path: str, content: bytes, is_data: bool) -> ReleaseFile:
+    sha256 = _sha256(content)
+    key = f"files/{sha256[:2]}/{sha256}"
+    return ReleaseFile(path=path, sha256=sha256, size_bytes=len(content), key=key, is_data=is_data)
+
+
+def _image_file(image: ReleaseImage, size_bytes: int) -> ReleaseFile:
+    return ReleaseFile(
+        path=image.path, sha256=image.sha256, size_bytes=size_bytes, key=image.key, is_data=True
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _put(store: Storage, key: str, content: bytes) -> None:
+    """Writes an object that is named by its content, unless it is there."""
+    if store.stat(key) is None:
+        store.write(key, content)
+
+
+def _write_once(store: Storage, key: str, content: bytes) -> None:
+    """Writes an object that must not be there yet; see the module's word on servers."""
+    if store.stat(key) is not None:
+        raise ConflictError(f"{store.uri}/{key}: is there already")
+    store.write(key, content, if_absent=True)
+
+
+def _finish(store: Storage, manifest: ReleaseManifest) -> None:
+    """Does what follows the commit, as far as it is not done: readable copies, and LATEST."""
+    readable = folder(manifest.version)
+    sources = {
+        file.path: file.key for file in manifest.files if not file.path.startswith("images/")
+    }
+    docs = docs_folder(manifest.digest)
+    for info in store.list(docs):
+        sources[f"data_docs/{info.key.removeprefix(docs)}"] = info.key
+    for path, key in sources.items():
+        if store.stat(readable + path) is None:
+            store.write(readable + path, store.read(key))
+    for _ in range(_ATTEMPTS):
+        try:
+            return _move_latest(store, manifest.version)
+        except ConflictError:
+            logger.info("LATEST was moved by another publisher; reading it again")
+    raise TransientError(f"{store.uri}/{LATEST_KEY} was moved {_ATTEMPTS} times; publish again")
+
+
+def _move_latest(store: Storage, version: str) -> None:
+    """Points LATEST to a version, if it points to none or to an older one."""
+    info = store.stat(LATEST_KEY)
+    content = f"{version}\n".encode()
+    if info is None:
+        return store.write(LATEST_KEY, content, if_absent=True)
+    current = latest_version(store)
+    if current is None or version_number(current) < version_number(version):
+        store.write(LATEST_KEY, content, if_match=info.etag)
