@@ -23,10 +23,10 @@ OUTLINE_PX = 2
 MASK_PREFIX = "mask-"
 CONTEXT_PREFIX = "ctx-"
 
-#: Twelve colours that stand out from land and water, and from each other.
+#: Twelve colours that show on land and water, and can be read as text on a white page.
 PALETTE = (
-    "#ffd21f", "#ff5c5c", "#3fd0ff", "#b6ff3f", "#ff8ae2", "#ff9d2e",
-    "#7dffc4", "#a78bff", "#ffffff", "#f2ff8a", "#2e9bff", "#ff4fa3",
+    "#ff3b30", "#ff8c00", "#cc9a00", "#2db84d", "#00b3b3", "#1e90ff",
+    "#8a5cff", "#e83fb8", "#b5542c", "#6aa300", "#00a0e0", "#c2185b",
 )  # fmt: skip
 
 

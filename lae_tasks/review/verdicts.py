@@ -53,21 +53,22 @@ def read_verdicts(
         return []
     by_id: dict[str, dict[str, Any]] = {}
     for result in annotation.result:
-        by_id.setdefault(str(result.get("id")), {})[str(result.get("from_name"))] = result["value"]
+        if _malformed(result):
+            return _rejected(annotation, "malformed result", f"cannot be read: {result}"[:500])
+        by_id.setdefault(str(result["id"]), {})[result["from_name"]] = result["value"]
     sent = {item.region_id for item in items}
     if not any(_sent_id(result_id) in sent for result_id in by_id):
-        return Rejection(
-            rejected_id=str(annotation.annotation_id),
-            stage=STAGE,
-            reason="blank annotation",
-            detail=f"task {annotation.task_id}: none of the {len(sent)} boxes that were sent is in "
-            "it, nor their outlines: it was not made from the engine's boxes; delete it, and "
-            "open the task by Label All Tasks",
+        return _rejected(
+            annotation,
+            "blank annotation",
+            f"none of the {len(sent)} boxes that were sent is in it, nor their outlines: it was "
+            "not made from the engine's boxes; delete it, and open the task by Label All Tasks",
         )
     rest = any(_choice(parts, REST) == REST_ACCEPT for parts in by_id.values())
     verdicts = []
     for item in items:
-        decided = _of_item(by_id.get(item.region_id, {}), item, tile, rest)
+        outline = by_id.get(MASK_PREFIX + item.region_id, {})
+        decided = _of_item(by_id.get(item.region_id, {}), outline, item, tile, rest)
         if decided:
             verdicts.append(_verdict(annotation, item.region_id, item.task_key, tile, decided))
     added = {}
@@ -80,19 +81,43 @@ def read_verdicts(
     return [*verdicts, *added.values()]
 
 
+def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
+    return Rejection(
+        rejected_id=str(annotation.annotation_id),
+        stage=STAGE,
+        reason=reason,
+        detail=f"annotation of task {annotation.task_id}: {detail}",
+    )
+
+
+def _malformed(result: Mapping[str, Any]) -> bool:
+    """Whether a result lacks what Label Studio's own page always sends; an API call may."""
+    value = result.get("value")
+    if not isinstance(value, Mapping) or "id" not in result or "from_name" not in result:
+        return True
+    numbers = [value.get(name) for name in ("x", "y", "width", "height")]
+    return result["from_name"] == BOX and not all(isinstance(n, int | float) for n in numbers)
+
+
 def _sent_id(result_id: str) -> str:
     return result_id.removeprefix(MASK_PREFIX)
 
 
 def _of_item(
-    parts: Mapping[str, Any], item: ReviewItem, tile: Tile, rest_accepted: bool
+    parts: Mapping[str, Any],
+    outline: Mapping[str, Any],
+    item: ReviewItem,
+    tile: Tile,
+    rest_accepted: bool,
 ) -> _Decided | None:
     """What was decided of a box that was sent, from its parts by control; None if nothing."""
     box = from_percent(parts[BOX], tile) if BOX in parts else None
     said = _choice(parts, VERDICT)
     if box is None or said == REJECT:
         return VerdictAction.REJECT, None, item.bbox_xyxy_px
-    if said == UNSURE:
+    # A key pressed while the outline was selected marks that instead: meant for this box, but
+    # not to be trusted. At least the box is not one of those without a mark.
+    if said == UNSURE or (said is None and _choice(outline, VERDICT)):
         return None
     category = _category(parts) or item.category
     if category != item.category:
