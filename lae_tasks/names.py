@@ -66,10 +66,8 @@ def merge_names(
     for name in sorted(counts):
         form = canonical_form(name)
         canonical, similarity = representative[form]
-        if canonical != form:
-            rule = "similar"
-        else:
-            rule = "same" if form == name else "canonical form"
+        unmerged = "same" if form == name else "canonical form"
+        rule = unmerged if canonical == form else "similar"
         ledger.append(
             Merge(
                 name=name,
