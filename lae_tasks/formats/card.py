@@ -37,9 +37,7 @@ def render(
         by_steward: How many objects a steward decided.
         precision: What is known of the labels' precision.
     """
-    card = template("card.md.jinja")
-    card.environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
-    text = card.render(
+    text = template("card.md.jinja").render(
         m=manifest,
         description=config.description,
         min_object_share=config.min_object_share,

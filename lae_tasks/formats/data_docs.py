@@ -28,7 +28,13 @@ def template(name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["cell"] = _cell
     return environment.get_template(name)
+
+
+def _cell(text: object) -> str:
+    """A text that may stand in a cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
 
 
 def _load(name: str) -> str:

@@ -262,7 +262,7 @@ def _annotation_rules(dataset: Dataset) -> Sequence[tuple[str, Any]]:
         ),
         (
             "names its source",
-            gx.ExpectColumnValuesToMatchRegex(column="source", regex="^(steward$|engine:.)"),
+            gx.ExpectColumnValuesToMatchRegex(column="source", regex="^(?:steward$|engine:.)"),
         ),
     ]
 
