@@ -1,0 +1,93 @@
+"""Config: presets, overrides, and errors that name line, key and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.config import Config, load_config, preset_names
+from lae_tasks.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "lae.yaml"
+    path.write_text(text)
+    return path
+
+
+MINIMAL = "preset: lae-paper\nraw: raw\nstore: s3://bucket/store\n"
+
+
+def test_the_paper_preset_is_the_papers(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    assert (config.tile.size_px, config.tile.overlap_px) == (1024, 0)
+    segment = config.segment
+    assert (segment.model_type, segment.points_per_side, segment.crop_n_layers) == ("vit_h", 32, 1)
+    assert (segment.pred_iou_thresh, segment.stability_score_thresh) == (0.86, 0.92)
+    assert (segment.min_mask_region_area, segment.max_regions) == (10_000, 10)
+    route = config.route
+    assert (route.accept_at, route.merge_similarity, route.nms_iou) == (0.9, 0.92, 0.5)
+    assert route.score == "likelihood_said"
+
+
+def test_a_file_wins_over_its_preset_and_an_override_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "segment:\n  points_per_side: 8\n")
+    config = load_config(path, store="elsewhere")
+    assert config.segment.points_per_side == 8
+    assert config.segment.pred_iou_thresh == 0.86
+    assert config.store == str(tmp_path / "elsewhere")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    text = (
+        MINIMAL
+        + "segment:\n  checkpoint: sam.pth\nclassify:\n  clip_model: local-dir:clip\n  model: org/x\n"
+    )
+    config = load_config(write(tmp_path, text))
+    assert config.raw == str(tmp_path / "raw")
+    assert config.segment.checkpoint == tmp_path / "sam.pth"
+    assert config.classify.clip_model == f"local-dir:{tmp_path / 'clip'}"
+    assert config.classify.model == "org/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            MINIMAL + "segment:\n  points_per_sid: 8\n",
+            ":5: segment.points_per_sid: unknown key; did you mean points_per_side?",
+        ),
+        (MINIMAL + "route:\n  accept_at: 1.5\n", ":5: route.accept_at: .*less than or equal to 1"),
+        (MINIMAL + "tile: {size_px: 64, overlap_px: 64}\n", ":4: tile.overlap_px: .*smaller"),
+        (
+            MINIMAL + "tile:\n  stretch_percentiles: [98, 2]\n",
+            ":5: .*two rising percentiles",
+        ),
+        ("preset: lae-paper\nraw: raw\n", "store: is missing; add it"),
+        ("preset: papr\n", "preset: 'papr' is not one of: demo, lae-paper"),
+        ("- a\n", "expected keys and values"),
+        ("a: [\n", "not valid YAML"),
+    ],
+)
+def test_an_error_names_line_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name one by --config"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_places_do_not_change_a_fingerprint(tmp_path: Path) -> None:
+    one = load_config(write(tmp_path, MINIMAL + "segment:\n  checkpoint: a.pth\n"))
+    other = load_config(write(tmp_path, MINIMAL + "segment:\n  checkpoint: b.pth\n"))
+    changed = load_config(write(tmp_path, MINIMAL + "segment:\n  points_per_side: 8\n"))
+    assert one.segment.fingerprint() == other.segment.fingerprint()
+    assert one.segment.fingerprint() != changed.segment.fingerprint()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid(tmp_path: Path, name: str) -> None:
+    config = load_config(write(tmp_path, f"preset: {name}\nraw: raw\nstore: store\n"))
+    assert isinstance(config, Config)

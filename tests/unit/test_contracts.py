@@ -1,0 +1,137 @@
+"""Contracts: immutable, checked, and the same after a trip through Parquet."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lae_tasks.contracts import Label, Manifest, Region, Scene, Verdict, arrow_schema
+from lae_tasks.errors import ContractError
+from lae_tasks.tables import decode, encode
+
+
+def make_region(**values: object) -> Region:
+    defaults = {
+        "region_id": "r1",
+        "tile_id": "t1",
+        "scene_id": "s1",
+        "bbox_xyxy_px": (1, 2, 5, 6),
+        "mask_rle": "04",
+        "area_px": 9,
+        "predicted_iou": 0.9,
+        "stability_score": 0.8,
+        "prompt_type": "grid",
+    }
+    return Region.model_validate(defaults | values)
+
+
+def make_manifest(**values: object) -> Manifest:
+    defaults = {
+        "stage": "tile",
+        "night": "2026-11-22",
+        "shard": "0000",
+        "fingerprint": "f",
+        "config_sha256": "c",
+        "model_revision": None,
+        "n_in": 3,
+        "n_done": 2,
+        "n_rejected": 1,
+        "counts": {},
+        "rejected_by_reason": {"gone": 1},
+        "seconds": 0.5,
+        "outputs": (),
+    }
+    return Manifest.model_validate(defaults | values)
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        make_region().area_px = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"area_px": 0},
+        {"predicted_iou": 1.2},
+        {"stability_score": float("nan")},
+        {"bbox_xyxy_px": (5, 2, 5, 6)},
+        {"prompt_type": "guess"},
+        {"colour": "red"},
+    ],
+)
+def test_a_bad_value_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        make_region(**values)
+
+
+def test_a_manifest_accounts_for_every_record() -> None:
+    with pytest.raises(ValidationError, match="3 records came in, 1 done"):
+        make_manifest(n_done=1)
+
+
+score = st.none() | st.floats(0, 1)
+
+
+@given(
+    st.builds(
+        Label,
+        crop_std=st.floats(0, 255),
+        likelihood_said=score,
+        token_confidence=score,
+        clip_score=score,
+    )
+)
+def test_labels_survive_parquet(label: Label) -> None:
+    assert decode(encode([label], Label), Label, "here") == [label]
+
+
+def test_tuples_optionals_and_enums_survive_parquet() -> None:
+    scene = Scene(
+        scene_id="s",
+        raw_key="a b/ü.tif",
+        etag="e",
+        size_bytes=1,
+        width_px=2,
+        height_px=3,
+        bands=4,
+        dtype="uint16",
+        crs=None,
+        transform=(0.3, 0.0, 5e5, 0.0, -0.3, 5e6),
+        gsd_m=0.3,
+        acquired_at=None,
+    )
+    verdict = Verdict(
+        verdict_id="v",
+        region_id="r",
+        tile_id="t",
+        scene_id="s",
+        task_key="k",
+        annotation_id=7,
+        annotator="a@b.c",
+        decided_at="2026-11-22T00:00:00+00:00",
+        action="relabel",
+        category="ship",
+        bbox_xyxy_px=(0, 0, 3, 4),
+        seconds=None,
+    )
+    assert decode(encode([scene], Scene), Scene, "here") == [scene]
+    assert decode(encode([verdict], Verdict), Verdict, "here") == [verdict]
+
+
+def test_the_same_records_give_the_same_bytes() -> None:
+    assert encode([make_region()], Region) == encode([make_region()], Region)
+
+
+def test_a_table_of_another_contract_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"x\.parquet: not a table of Label"):
+        decode(encode([make_region()], Region), Label, "x.parquet")
+    with pytest.raises(ContractError, match="not a Parquet file"):
+        decode(b"PAR0", Label, "x.parquet")
+
+
+def test_the_schema_names_contract_and_version() -> None:
+    assert arrow_schema(Region).metadata == {
+        b"lae.contract": b"Region",
+        b"lae.schema_version": b"1",
+    }

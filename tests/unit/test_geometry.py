@@ -1,0 +1,85 @@
+"""Geometry: windows cover, masks round-trip, suppression is right and independent of order."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lae_tasks.geometry import (
+    box_iou,
+    decode_mask,
+    encode_mask,
+    mask_bbox,
+    mask_in_window,
+    suppress_duplicates,
+    tile_windows,
+)
+
+side = st.integers(1, 300)
+
+
+@given(side, side, st.integers(8, 64), st.integers(0, 7))
+def test_windows_cover_the_scene_and_stay_inside(
+    width: int, height: int, size: int, overlap: int
+) -> None:
+    covered = np.zeros((height, width), dtype=int)
+    windows = list(tile_windows(width, height, size, overlap))
+    for x, y, w, h in windows:
+        assert (w, h) == (min(size, width), min(size, height))
+        assert 0 <= x <= width - w
+        assert 0 <= y <= height - h
+        covered[y : y + h, x : x + w] += 1
+    assert covered.min() >= 1
+    assert len(set(windows)) == len(windows)
+
+
+def test_the_last_window_slides_inward() -> None:
+    assert [x for x, *_ in tile_windows(1000, 100, 400, 100)] == [0, 300, 600]
+    assert [x for x, *_ in tile_windows(1001, 100, 400, 100)] == [0, 300, 600, 601]
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_masks_survive_rle(height: int, width: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    box = (3, 4, 3 + width, 4 + height)
+    assert (decode_mask(encode_mask(mask), box) == mask).all()
+
+
+def test_a_mask_is_placed_and_clipped() -> None:
+    mask = np.ones((4, 6), dtype=bool)
+    placed = mask_in_window(mask, (8, 8, 14, 12), (10, 0, 10, 10))
+    assert placed.shape == (10, 10)
+    assert mask_bbox(placed) == (0, 8, 4, 10)
+    assert not mask_in_window(mask, (8, 8, 14, 12), (50, 50, 5, 5)).any()
+
+
+def test_iou_of_known_boxes() -> None:
+    box = np.array([0.0, 0, 10, 10])
+    others = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])
+    assert box_iou(box, others) == pytest.approx([1.0, 50 / 150, 0.0])
+
+
+def test_suppression_keeps_the_best_of_each_cluster() -> None:
+    boxes = [(0, 0, 10, 10), (1, 0, 11, 10), (50, 50, 60, 60), (0, 1, 10, 11)]
+    assert suppress_duplicates(boxes, [0.5, 0.9, 0.1, 0.7], 0.5) == [1, 2]
+
+
+def test_suppression_compares_xyxy_not_xywh() -> None:
+    # As xywh, the first box would reach to (60, 60) and swallow the second.
+    assert suppress_duplicates([(20, 20, 40, 40), (42, 42, 60, 60)], [0.9, 0.8], 0.1) == [0, 1]
+
+
+@given(st.permutations(list(range(12))))
+def test_suppression_does_not_depend_on_order(order: list[int]) -> None:
+    draw = random.Random(3)
+    boxes = []
+    for _ in range(12):
+        x, y = draw.randrange(20), draw.randrange(20)
+        boxes.append((x, y, x + 12, y + 12))
+    scores = [round(draw.random(), 1) for _ in boxes]
+    kept = {boxes[i] for i in suppress_duplicates(boxes, scores, 0.3)}
+    shuffled = [boxes[i] for i in order]
+    again = suppress_duplicates(shuffled, [scores[i] for i in order], 0.3)
+    assert {shuffled[i] for i in again} == kept

@@ -1,0 +1,52 @@
+"""Replies: every form that the paper's models give."""
+
+import pytest
+
+from lae_tasks.backends.protocols import Reply
+from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidence
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "likelihood"),
+    [
+        ('"Airplane" with a likelihood of 0.95', "Airplane", 0.95),
+        ("“storage tank” with likelihood 0.9", "storage tank", 0.9),
+        ('"ship" with a likelihood of 1', "ship", 1.0),
+        ('"ship" with a likelihood of 1.0.', "ship", 1.0),
+        ('"ship" with likelihood .8', "ship", 0.8),
+        ('"ship" with a likelihood of 90%', "ship", 0.9),
+        ('"ship" with 0.7 likelihood', "ship", 0.7),
+        ('"ship", likelihood: 0', "ship", 0.0),
+        ('The object is a **"tennis court"** with a likelihood of **0.9**.', "tennis court", 0.9),
+        ('"object category": "harbour" with likelihood 0.6', "harbour", 0.6),
+        ("„Flugzeug“ with likelihood 0.5", "Flugzeug", 0.5),
+        ('"ship."', "ship", None),
+        ('"Unrecognized" The crop shows bare soil.', None, None),
+        ("Unrecognized. It is too blurred.", None, None),
+        ("The object is unrecognised", None, None),
+    ],
+)
+def test_forms(text: str, category: str | None, likelihood: float | None) -> None:
+    parsed = parse_reply(text)
+    assert (parsed.category, parsed.likelihood) == (category, likelihood)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot help with that.", '"" with likelihood 0.9', '"ship" with likelihood 9']
+)
+def test_what_cannot_be_understood(text: str) -> None:
+    with pytest.raises(UnparsableReplyError):
+        parse_reply(text)
+
+
+def test_token_confidence_is_the_product_over_the_name_only() -> None:
+    text = '"ship" with'
+    reply = Reply(text, (1, 3, 5, 6, 11), (0.1, 0.5, 0.8, 0.2, 0.3))
+    span = parse_reply(text).span
+    assert span == (1, 5)
+    assert token_confidence(reply, span) == pytest.approx(0.4)
+
+
+def test_a_token_that_holds_quote_and_name_counts() -> None:
+    reply = Reply('"ship"', (3, 6), (0.5, 0.5))
+    assert token_confidence(reply, (1, 5)) == pytest.approx(0.25)

@@ -1,0 +1,98 @@
+"""Runner: every record is accounted for, a committed shard is skipped, the manifest comes last."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.contracts import Done, Merge, Region, Rejection
+from lae_tasks.errors import ContractError
+from lae_tasks.runner import Work, iter_manifests, read_manifest, run
+from lae_tasks.storage import LocalStorage
+from lae_tasks.tables import read_table
+from tests.unit.test_contracts import make_region
+
+WORK = Work("segment", "2026-11-22", "0000", (Region, Merge), "config", ("input",), "model")
+MERGE = Merge(name="a", canonical="b", rule="similar", similarity=0.9, count=1)
+
+
+def results() -> Iterator[Done | Rejection]:
+    yield Done("t1", (make_region(region_id="r1"), make_region(region_id="r2"), MERGE), {"x": 2})
+    yield Rejection(rejected_id="t2", stage="segment", reason="gone", detail="why")
+    yield Done("t3", (), {"x": 1})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path)
+
+
+def test_a_shard_is_written_and_counted(store: LocalStorage) -> None:
+    manifest = run(store, WORK, ["t1", "t2", "t3"], results())
+    assert (manifest.n_in, manifest.n_done, manifest.n_rejected) == (3, 2, 1)
+    assert manifest.counts == {"x": 3}
+    assert manifest.rejected_by_reason == {"gone": 1}
+    base = "segment/2026-11-22/0000"
+    assert [output.key for output in manifest.outputs] == [
+        f"runs/{base}.parquet",
+        f"runs/{base}.merge.parquet",
+        f"rejects/{base}.parquet",
+    ]
+    assert [r.region_id for r in read_table(store, f"runs/{base}.parquet", Region)] == ["r1", "r2"]
+    assert read_table(store, f"runs/{base}.merge.parquet", Merge) == [MERGE]
+    assert read_table(store, f"rejects/{base}.parquet", Rejection)[0].detail == "why"
+    assert list(iter_manifests(store, "segment")) == [manifest]
+
+
+def test_a_committed_shard_is_not_run_again(store: LocalStorage) -> None:
+    first = run(store, WORK, ["t1", "t2", "t3"], results())
+
+    def never() -> Iterator[Done | Rejection]:
+        raise AssertionError("the stage ran again")
+        yield
+
+    assert run(store, WORK, ["t1", "t2", "t3"], never()) == first
+
+
+@pytest.mark.parametrize(
+    "change", [{"config_sha256": "other"}, {"inputs": ("other",)}, {"model_revision": "other"}]
+)
+def test_whatever_the_result_depends_on_runs_it_again(
+    store: LocalStorage, change: dict[str, object]
+) -> None:
+    run(store, WORK, ["t1", "t2", "t3"], results())
+    again = run(store, replace(WORK, **change), ["t3"], [Done("t3")])
+    assert again.n_in == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (["t1", "t2", "t3", "t4"], r"lost: \['t4'\]"),
+        (["t1", "t2"], r"twice: \['t3'\]"),
+        (["t1", "t2", "t3", "t3"], r"lost: \['t3'\]"),
+    ],
+)
+def test_an_unaccounted_record_stops_the_commit(
+    store: LocalStorage, ids: list[str], problem: str
+) -> None:
+    with pytest.raises(ContractError, match=problem):
+        run(store, WORK, ids, results())
+    assert read_manifest(store, "segment", "2026-11-22", "0000") is None
+
+
+def test_a_stage_that_dies_commits_nothing(store: LocalStorage) -> None:
+    def dies() -> Iterator[Done | Rejection]:
+        yield Done("t1", (make_region(),))
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(store, WORK, ["t1"], dies())
+    assert list(store.list()) == []
+
+
+def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:
+    store.write("runs/segment/2026-11-22/0000.json", b"{}")
+    with pytest.raises(ContractError, match=r"0000\.json: not a manifest"):
+        run(store, WORK, [], [])
