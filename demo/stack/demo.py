@@ -65,8 +65,9 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
     """
     folder = make_imagery(settings, console, world)
     upload(settings, console, sorted(folder.rglob("*.tif")))
-    run_night(settings, console, night)
-    console.print(summary(_lae_json(settings, "status", "--json")))
+    night = run_night(settings, console, night)
+    answer = _lae(settings, "status", "--night", night, "--json", capture=True)
+    console.print(summary(json.loads(answer)))
 
 
 def make_imagery(settings: Settings, console: Console, world: World) -> Path:
@@ -104,8 +105,12 @@ def upload(settings: Settings, console: Console, files: list[Path]) -> None:
     console.print(f"{n_new} of {len(files)} scenes were new to {config.raw}")
 
 
-def run_night(settings: Settings, console: Console, night: str | None) -> None:
-    """Run the nightly DAG for a date and wait for it and for the release that it starts."""
+def run_night(settings: Settings, console: Console, night: str | None) -> str:
+    """Run the nightly DAG for a date and wait for it and for the release that it starts.
+
+    Returns:
+        The night's date.
+    """
     api = AirflowApi(settings)
     _wait_for_dags(api, console)
     due = api.next_scheduled(NIGHTLY) or datetime.now(UTC)
@@ -123,6 +128,7 @@ def run_night(settings: Settings, console: Console, night: str | None) -> None:
         console.print(f"The night of {night} brought nothing new: no release was started.")
     else:
         follow(settings, api, console, RELEASE, release)
+    return night
 
 
 def _wait_for_dags(api: AirflowApi, console: Console) -> None:
@@ -243,8 +249,3 @@ def _lae(settings: Settings, *arguments: str, capture: bool = False) -> str:
     if done.returncode:
         raise StackError(f"`lae {' '.join(arguments)}` failed; its messages are above")
     return done.stdout or ""
-
-
-def _lae_json(settings: Settings, *arguments: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(_lae(settings, *arguments, capture=True))
-    return answer

@@ -16,7 +16,7 @@ import httpx
 import psutil
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from demo.stack import processes
 from demo.stack.airflow_api import AirflowApi
@@ -226,7 +226,7 @@ def down(settings: Settings, console: Console) -> None:
 def status(settings: Settings, console: Console) -> bool:
     """Print which services work; say whether all of them do."""
     honcho = Record.read(settings).honcho()
-    table = Table("service", "state", "log")
+    table = Table("service", "state", Column("log", overflow="fold"))
     all_up = honcho is not None
     for name, probe in probes(settings, honcho.create_time() if honcho else 0.0).items():
         works = honcho is not None and probe()
@@ -240,13 +240,15 @@ def status(settings: Settings, console: Console) -> bool:
 def links(settings: Settings) -> Table:
     """Where the pages are and how to log in."""
     secrets = settings.secrets
-    table = Table("", "address", "login", "password", show_edge=False)
-    table.add_row("Airflow", settings.airflow_url, AIRFLOW_USER, secrets.airflow_password)
-    table.add_row(
-        "Label Studio",
-        settings.label_studio_url,
-        LABEL_STUDIO_EMAIL,
-        secrets.label_studio_password,
-    )
-    table.add_row("S3", settings.s3_endpoint, secrets.s3_key, f"in {settings.state / 'env'}")
+    table = Table.grid(padding=(0, 2))
+    for name, address, login in (
+        ("Airflow", settings.airflow_url, f"{AIRFLOW_USER} / {secrets.airflow_password}"),
+        (
+            "Label Studio",
+            settings.label_studio_url,
+            f"{LABEL_STUDIO_EMAIL} / {secrets.label_studio_password}",
+        ),
+        ("S3", settings.s3_endpoint, f"keys in {settings.state / 'env'}"),
+    ):
+        table.add_row(f"[bold]{name}[/]", address, login)
     return table
