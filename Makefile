@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+export DEBIAN_FRONTEND := noninteractive
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv

@@ -35,6 +35,17 @@ SCHEDULED_WITHIN_S = 30.0
 #: An asset event starts its run within seconds; a night without news sends none.
 RELEASE_STARTS_WITHIN_S = 60.0
 
+#: What the table shows of `lae status --json`, and what it calls it.
+_COUNTS = {
+    "scenes": "scenes",
+    "tiles": "tiles",
+    "regions": "regions",
+    "named": "named",
+    "accepted": "accepted",
+    "audit": "  of them to be audited",
+    "review": "to review",
+}
+
 #: States of a task that will not change any more.
 _OVER = {"success", "failed", "upstream_failed", "skipped", "removed"}
 
@@ -73,13 +84,11 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
 def make_imagery(settings: Settings, console: Console, world: World) -> Path:
     """The folder of the synthetic scenes, made if it is not there."""
     folder = settings.state / "world"
-    if folder.exists():
+    if (folder / "truth.json").exists():  # written last
         console.print(f"Imagery is there already: {folder} (remove it to make another)")
         return folder
-    part = folder.with_suffix(".part")
     arguments = ("--scenes", world.scenes, "--size", world.size_px, "--seed", world.seed)
-    _lae(settings, "synth", str(part), *map(str, arguments))
-    part.rename(folder)
+    _lae(settings, "synth", str(folder), *map(str, arguments))
     return folder
 
 
@@ -221,9 +230,8 @@ def _log(settings: Settings, task: dict[str, Any]) -> Path:
 def summary(status: dict[str, Any]) -> Table:
     """The table at the end, from what `lae status --json` prints."""
     table = Table(title=f"The night of {status['night']}", show_header=False)
-    names = {"accepted": "accepted", "review": "to review"}
-    for key in ("scenes", "tiles", "regions", "named", "accepted", "review"):
-        table.add_row(names.get(key, key), f"{status[key]:,}")
+    for key, name in _COUNTS.items():
+        table.add_row(name, f"{status[key]:,}")
     rejected = status.get("rejected") or {}
     table.add_row("rejected", f"{sum(rejected.values()):,}")
     for reason, count in sorted(rejected.items(), key=lambda item: -item[1]):

@@ -99,7 +99,12 @@ def test_a_failure_names_the_tasks_and_their_logs(run_night):
 
 def test_the_table_shows_every_count():
     status = {"night": NIGHT, "scenes": 8, "tiles": 72, "regions": 1234, "named": 1000}
-    status |= {"accepted": 700, "review": 200, "rejected": {"aspect": 3, "unrecognized": 97}}
+    status |= {
+        "accepted": 700,
+        "audit": 35,
+        "review": 200,
+        "rejected": {"aspect": 3, "unrecognized": 97},
+    }
     status |= {"release": {"version": "v1.0.0", "digest": "sha256:abc"}}
     out = io.StringIO()
 
