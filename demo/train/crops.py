@@ -83,7 +83,7 @@ def _jitter(rng: np.random.Generator, box: Box) -> Box:
     return min(x0, x1 - 4), min(y0, y1 - 4), x1, y1
 
 
-def _background_box(rng: np.random.Generator, ids: UnsignedArray) -> Box | None:
+def background_box(rng: np.random.Generator, ids: UnsignedArray) -> Box | None:
     """Choose a box whose surroundings hold next to nothing of any object, or None."""
     height, width = ids.shape
     for _ in range(8):
@@ -115,7 +115,7 @@ def true_box_crops(
                 box = _jitter(rng, object_box(ids, key))
                 yield crop_region(image, box, DEFAULT_MARGIN), kind
             for _ in range(backgrounds_per_scene):
-                empty = _background_box(rng, ids)
+                empty = background_box(rng, ids)
                 if empty:
                     yield crop_region(image, empty, DEFAULT_MARGIN), BACKGROUND
 
