@@ -24,6 +24,13 @@ from lae_tasks.errors import LaeError
 
 _STRETCH_SAMPLE_PX = 1024
 
+#: GDAL's own shortcuts show noise or black for what is damaged or missing.
+_STRICT = {
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    "GDAL_PAM_ENABLED": "NO",
+}
+
 Affine6 = tuple[float, float, float, float, float, float]
 
 
@@ -157,8 +164,7 @@ def open_raster(path: Path, bands: tuple[int, ...] | None = None) -> Iterator[Ra
     """
     with (
         warnings.catch_warnings(),
-        # libjpeg fills what is missing with grey and only warns: make that an error.
-        rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="TRUE", GDAL_PAM_ENABLED="NO"),
+        rasterio.Env(**_STRICT),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:

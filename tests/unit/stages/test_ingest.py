@@ -1,0 +1,85 @@
+"""Ingest: every object becomes a Scene or a Rejection with a reason that a person understands."""
+
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.config import IngestConfig
+from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.stages import ingest
+from lae_tasks.storage import LocalStorage
+from tests.unit.rasters import gradient, write_raster
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> LocalStorage:
+    write_raster(tmp_path / "b.tif", gradient(3, 20, 30))
+    write_raster(tmp_path / "a.tif", gradient(1, 40, 50, "uint16", 900))
+    return LocalStorage(tmp_path)
+
+
+def run(raw: LocalStorage, known: tuple[str, ...] = (), **config: object) -> list[object]:
+    objects = ingest.unknown_objects(raw.list(), [])
+    return list(ingest.run(objects, raw, known, IngestConfig.model_validate(config)))
+
+
+def scenes(results: list[object]) -> list[Scene]:
+    return [r.outputs[0] for r in results if isinstance(r, Done)]  # type: ignore[misc]
+
+
+def rejections(results: list[object]) -> dict[str, str]:
+    return {r.rejected_id: r.reason for r in results if isinstance(r, Rejection)}
+
+
+def test_scenes_are_registered_with_what_the_file_says(raw: LocalStorage) -> None:
+    first, second = scenes(run(raw))
+    assert (first.raw_key, second.raw_key) == ("a.tif", "b.tif")
+    assert (first.width_px, first.height_px, first.bands, first.dtype) == (50, 40, 1, "uint16")
+    assert (first.crs, first.gsd_m) == ("EPSG:32631", 0.5)
+    assert len(first.scene_id) == 16
+
+
+def test_scenes_are_assigned_to_shards_in_order(raw: LocalStorage) -> None:
+    results = run(raw, shard_scenes=1)
+    shards = [r.outputs[1] for r in results if isinstance(r, Done)]
+    assert [a.shard for a in shards if isinstance(a, Assignment)] == ["0000", "0001"]
+
+
+def test_what_is_no_sound_raster_is_rejected_and_the_rest_goes_on(raw: LocalStorage) -> None:
+    raw.write("0.tif", b"")
+    raw.write("notes.txt", b"hello")
+    raw.write("text with space ü.tif", b"hello")
+    raw.write("sub/copy.tif", raw.read("a.tif"))
+    whole = raw.read("b.tif")
+    raw.write("cut.tif", whole[: len(whole) // 2])
+    results = run(raw)
+    assert rejections(results) == {
+        "0.tif": "empty",
+        "cut.tif": "unreadable",
+        "notes.txt": "unsupported",
+        "sub/copy.tif": "duplicate",
+        "text with space ü.tif": "unreadable",
+    }
+    assert len(scenes(results)) == 2
+    assert len(results) == 7
+
+
+def test_a_rejection_names_no_temporary_file(raw: LocalStorage) -> None:
+    raw.write("text.tif", b"hello")
+    (rejection,) = (r for r in run(raw) if isinstance(r, Rejection))
+    assert "/tmp" not in rejection.detail
+
+
+def test_a_scene_that_is_too_large_is_not_decoded(raw: LocalStorage) -> None:
+    assert rejections(run(raw, max_pixels=700)) == {"a.tif": "too large"}
+
+
+def test_known_objects_and_known_bytes_are_no_new_scenes(raw: LocalStorage) -> None:
+    first, second = scenes(run(raw))
+    assert ingest.unknown_objects(raw.list(), [first, second]) == []
+    raw.write("renamed.tif", raw.read("a.tif"))
+    (new,) = ingest.unknown_objects(raw.list(), [first, second])
+    assert new.key == "renamed.tif"
+    (result,) = ingest.run([new], raw, [first.scene_id], IngestConfig())
+    assert isinstance(result, Rejection)
+    assert "an earlier night" in result.detail

@@ -1,0 +1,158 @@
+"""Raster: every kind of source as 8-bit RGB, and damage found instead of shown as noise."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
+
+from lae_tasks.raster import UnreadableError, open_raster
+from tests.unit.rasters import gradient, write_raster
+
+IMAGERY = os.environ.get("LAE_IMAGERY")
+
+
+def read(path: Path, bands: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    with open_raster(path, bands) as raster:
+        info = raster.info
+        window = (0, 0, info.width_px, info.height_px)
+        return raster.read_rgb(window, raster.stretch((2.0, 98.0)))
+
+
+def test_eight_bit_rgb_is_shown_as_it_is(tmp_path: Path) -> None:
+    pixels = gradient(3, 20, 30)
+    rgb, valid = read(write_raster(tmp_path / "a.tif", pixels))
+    assert (rgb == pixels.transpose(1, 2, 0)).all()
+    assert valid.all()
+
+
+@pytest.mark.parametrize(("dtype", "top"), [("uint16", 10_000), ("float32", 1.0), ("int16", 900)])
+def test_other_types_are_stretched_to_eight_bits(tmp_path: Path, dtype: str, top: float) -> None:
+    rgb, _ = read(write_raster(tmp_path / "a.tif", gradient(3, 50, 50, dtype, top)))
+    assert rgb.dtype == np.uint8
+    for band in range(3):
+        assert rgb[..., band].min() == 0
+        assert rgb[..., band].max() == 255
+        assert abs(float(rgb[..., band].mean()) - 127.5) < 2
+
+
+def test_the_stretch_is_the_scenes_not_the_tiles(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", gradient(1, 100, 100, "uint16", 10_000))
+    with open_raster(path) as raster:
+        stretch = raster.stretch((0.0, 100.0))
+        dark, _ = raster.read_rgb((0, 0, 100, 10), stretch)
+        bright, _ = raster.read_rgb((0, 90, 100, 10), stretch)
+    assert dark.max() < 30
+    assert bright.min() > 225
+
+
+def test_one_band_is_grey_and_a_palette_has_its_colours(tmp_path: Path) -> None:
+    grey, _ = read(write_raster(tmp_path / "grey.tif", gradient(1, 10, 10)))
+    assert (grey[..., 0] == grey[..., 1]).all()
+    image = Image.new("P", (8, 8))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((3, 0), 1)
+    image.save(tmp_path / "palette.png")
+    rgb, _ = read(tmp_path / "palette.png")
+    assert tuple(rgb[0, 0]) == (10, 20, 30)
+    assert tuple(rgb[0, 3]) == (200, 100, 50)
+
+
+def test_bands_follow_their_meaning_or_the_config(tmp_path: Path) -> None:
+    pixels = np.stack([np.full((9, 9), value, np.uint8) for value in (10, 20, 30, 255)])
+    path = write_raster(tmp_path / "bgra.tif", pixels)
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [
+            ColorInterp.blue,
+            ColorInterp.green,
+            ColorInterp.red,
+            ColorInterp.alpha,
+        ]
+    assert tuple(read(path)[0][0, 0]) == (30, 20, 10)
+    assert tuple(read(path, (2, 2, 1))[0][0, 0]) == (20, 20, 10)
+    with pytest.raises(UnreadableError, match="band 7 asked for"):
+        read(path, (7, 1, 1))
+
+
+def test_nodata_and_nan_are_not_valid(tmp_path: Path) -> None:
+    pixels = gradient(1, 10, 10, "float32", 1.0)
+    pixels[0, 0, 0] = np.nan
+    pixels[0, 5, 5] = -9999
+    rgb, valid = read(write_raster(tmp_path / "a.tif", pixels, nodata=-9999))
+    assert not valid[0, 0]
+    assert not valid[5, 5]
+    assert valid.sum() == 98
+    assert (rgb[5, 5] == 0).all()
+
+
+def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:
+    pixels = gradient(1, 10, 10)
+    metric = write_raster(tmp_path / "utm.tif", pixels)
+    mercator = write_raster(
+        tmp_path / "mercator.tif",
+        pixels,
+        crs="EPSG:3857",
+        transform=from_origin(0, 8_399_738, 2, 2),  # 60° north: one half
+    )
+    degrees = write_raster(
+        tmp_path / "degrees.tif", pixels, crs="EPSG:4326", transform=from_origin(0, 0, 1e-5, 1e-5)
+    )
+    found = []
+    for path in (metric, mercator, degrees):
+        with open_raster(path) as raster:
+            found.append(raster.info.gsd_m)
+    assert found == pytest.approx([0.5, 1.0, 1.11], rel=0.01)
+
+
+def test_without_a_georeference_there_is_none(tmp_path: Path) -> None:
+    Image.fromarray(gradient(3, 9, 9).transpose(1, 2, 0)).save(tmp_path / "a.png")
+    with open_raster(tmp_path / "a.png") as raster:
+        assert (raster.info.crs, raster.info.transform, raster.info.gsd_m) == (None, None, None)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_a_file_cut_in_half_is_unreadable(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    whole = tmp_path / f"whole{suffix}"
+    Image.fromarray(noise).save(whole)
+    half = tmp_path / f"half{suffix}"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UnreadableError), open_raster(half) as raster:
+        raster.check()
+    with open_raster(whole) as raster:
+        raster.check()
+
+
+def test_a_text_file_is_no_raster(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("not a picture")
+    with pytest.raises(UnreadableError, match="not a raster"), open_raster(tmp_path / "a.tif"):
+        pass
+
+
+@pytest.mark.skipif(not IMAGERY, reason="LAE_IMAGERY is not set")
+def test_real_images_are_read_and_damaged_ones_refused() -> None:
+    damaged = {"corrupt_tile.tif", "truncated.jpg", "truncated.tif"}
+    refused = set()
+    files = [
+        path
+        for folder in ("images", "formats")
+        for path in sorted((Path(str(IMAGERY)) / folder).iterdir())
+        if path.suffix != ".msk"
+    ]
+    for path in files:
+        try:
+            with open_raster(path) as raster:
+                raster.check()
+                info = raster.info
+                window = (0, 0, min(256, info.width_px), min(256, info.height_px))
+                rgb, valid = raster.read_rgb(window, raster.stretch((2.0, 98.0)))
+                assert rgb.shape == (window[3], window[2], 3)
+                assert valid.shape == rgb.shape[:2]
+        except UnreadableError:
+            refused.add(path.name)
+    assert refused == damaged
+    assert len(files) == 33
