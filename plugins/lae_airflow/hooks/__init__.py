@@ -1,0 +1,1 @@
+"""Hooks: where the engine, its bucket and Label Studio are."""

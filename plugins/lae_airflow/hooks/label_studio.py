@@ -1,0 +1,82 @@
+"""Talks to Label Studio by an Airflow connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from lae_tasks.errors import LaeError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from lae_tasks.review.label_studio import LabelStudioReview
+
+
+class LabelStudioHook(BaseHook):
+    """The stewards' Label Studio.
+
+    The connection's host is the server's address (`https://labels.example.org`, or a host with
+    schema and port), its password a personal access token or a legacy token. The extra
+    `s3_endpoint_url` says where Label Studio finds the S3 server: leave it out for AWS, and where
+    the server is told by LABEL_STUDIO_S3_ENDPOINT.
+
+    Args:
+        label_studio_conn_id: A connection of type `label_studio`.
+    """
+
+    conn_name_attr = "label_studio_conn_id"
+    default_conn_name = "lae_label_studio"
+    conn_type = "label_studio"
+    hook_name = "Label Studio"
+
+    def __init__(self, label_studio_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.label_studio_conn_id = label_studio_conn_id
+
+    def get_conn(self) -> LabelStudioReview:
+        """A client of the server. Raises ConfigError if the connection lacks address or token."""
+        return self.client(self.get_connection(self.label_studio_conn_id))
+
+    async def aget_conn(self) -> LabelStudioReview:
+        """The same, for the triggerer; the client itself blocks."""
+        return self.client(await self.aget_connection(self.label_studio_conn_id))
+
+    @staticmethod
+    def client(connection: Connection) -> LabelStudioReview:
+        """A client of a connection's server."""
+        from lae_tasks.review.label_studio import LabelStudioReview
+
+        url = connection.host or ""
+        if url and "://" not in url:
+            url = f"{connection.schema or 'http'}://{url}"
+        if connection.port:
+            url = f"{url}:{connection.port}"
+        return LabelStudioReview(url, connection.password or "")
+
+    def s3_endpoint_url(self) -> str | None:
+        """Where Label Studio finds the S3 server; None if it knows."""
+        extra = self.get_connection(self.label_studio_conn_id).extra_dejson
+        return extra.get("s3_endpoint_url") or None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether the server answers to the token, and what it said."""
+        try:
+            client = self.get_conn()
+            client.find_project("LAE review")
+        except LaeError as error:
+            return False, str(error)
+        return True, f"Label Studio {client.url} answers to the token"
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the connection's form names its fields."""
+        return {
+            "hidden_fields": ["login"],
+            "relabeling": {"host": "Address", "password": "Access token"},
+            "placeholders": {
+                "host": "https://labels.example.org",
+                "extra": '{"s3_endpoint_url": "https://s3.example.org"}',
+            },
+        }

@@ -1,0 +1,104 @@
+"""A night: its stages over shards, the plan of them, and the report at its end."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lae_airflow.operators.base import EngineOperator, skip_without_news
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context, XComArg
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Lets the kernel end this process when the one that supervises it is gone.
+
+    Without it a task whose worker was killed lives on as an orphan: it holds the GPU and works
+    beside its own retry.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class StageOperator(EngineOperator):
+    """Runs one stage of a night over one shard, unless that is done already.
+
+    Args:
+        stage: `ingest`, `tile`, `segment`, `classify` or `route`.
+        night: `yyyy-mm-dd`.
+        shard: One of the plan's; `all` for ingest and route.
+    """
+
+    template_fields: Sequence[str] = ("night", "shard")
+
+    def __init__(
+        self, *, stage: str, night: str, shard: str | XComArg = "all", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.night = night
+        self.shard = shard
+
+    def execute(self, context: Context) -> str:
+        """The URI of the shard's manifest."""
+        die_with_parent()
+        from lae_tasks.night import run_stage
+
+        engine = self.engine()
+        manifest = run_stage(engine.night(self.night), self.stage, str(self.shard))
+        self.log.info(
+            "%s %s/%s: %d in, %d done, %d rejected %s; %s; %.1f s of work",
+            *(manifest.stage, manifest.night, manifest.shard),
+            *(manifest.n_in, manifest.n_done, manifest.n_rejected, manifest.rejected_by_reason),
+            ", ".join(f"{output.rows} rows in {output.key}" for output in manifest.outputs),
+            manifest.seconds,
+        )
+        return f"{engine.store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
+
+
+class PlanOperator(EngineOperator):
+    """Lists the night's shards, as its ingest made them."""
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, night: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.night = night
+
+    def execute(self, context: Context) -> list[str]:
+        """The shards, in order; none if nothing new came in."""
+        from lae_tasks.night import plan
+
+        shards = plan(self.engine().night(self.night))
+        self.log.info("night %s has %d shards", self.night, len(shards))
+        return shards
+
+
+class NightReportOperator(EngineOperator):
+    """Counts what came of a night and tells it by the asset; skips a night without scenes."""
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, night: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.night = night
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """The night's counts."""
+        from lae_tasks.status import read_status
+
+        status = read_status(self.engine().night(self.night).store, self.night)
+        counts = status.model_dump(mode="json", exclude={"release", "sent_to_review"})
+        for name, count in counts.items():
+            self.log.info("%s: %s", name, count)
+        if status.scenes == 0:
+            skip_without_news(context, False, f"night {self.night}: no new scenes")
+        self.announce(context, self.night, counts)
+        return counts

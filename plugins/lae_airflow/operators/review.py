@@ -1,0 +1,156 @@
+"""Review: regions to the stewards, a wait that holds no slot, and verdicts back."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from lae_airflow.hooks.label_studio import LabelStudioHook
+from lae_airflow.operators.base import EngineOperator, skip_without_news
+from lae_airflow.triggers.verdicts import CHANGED, FAILED, VerdictsTrigger
+from lae_tasks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+#: The trigger ends by itself at its deadline; Airflow ends it this much later.
+_GRACE_S = 300
+
+
+class ReviewOperator(EngineOperator):
+    """An operator that works with Label Studio.
+
+    Args:
+        label_studio_conn_id: Airflow connection of the server.
+    """
+
+    def __init__(
+        self, *, label_studio_conn_id: str = LabelStudioHook.default_conn_name, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.label_studio_conn_id = label_studio_conn_id
+
+    def label_studio(self) -> LabelStudioHook:
+        """The server by this operator's connection."""
+        return LabelStudioHook(self.label_studio_conn_id)
+
+
+class ReviewPushOperator(ReviewOperator):
+    """Sends a night's regions to the stewards; what is there already is not sent again."""
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, night: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.night = night
+
+    def execute(self, context: Context) -> str:
+        """The URI of the manifest of what was sent."""
+        from lae_tasks.stages.review import push
+        from lae_tasks.state import load_state
+
+        engine, label_studio = self.engine(), self.label_studio()
+        night = engine.night(self.night)
+        manifest = push(
+            load_state(night.store, night.night),
+            night.night,
+            night.config,
+            night.store,
+            label_studio.get_conn(),
+            engine.s3_access(label_studio.s3_endpoint_url()),
+        )
+        self.log.info("%d regions are with the stewards", manifest.n_done)
+        return f"{night.store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
+
+
+class VerdictsSensor(ReviewOperator):
+    """Waits, in the triggerer, until stewards have decided something; skips if they don't.
+
+    Args:
+        wait_s: How long at most. The next run goes on waiting.
+        quiet_s: Stewards work tile by tile: wait until nothing has changed for so long.
+        poll_s: How often to ask.
+    """
+
+    template_fields: Sequence[str] = ("wait_s", "quiet_s", "poll_s")
+
+    def __init__(
+        self,
+        *,
+        wait_s: float | str = 7200.0,
+        quiet_s: float | str = 120.0,
+        poll_s: float | str = 20.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_s = wait_s
+        self.quiet_s = quiet_s
+        self.poll_s = poll_s
+
+    def execute(self, context: Context) -> None:
+        """Looks once, then waits."""
+        self._look(time.time() + float(self.wait_s))
+
+    def resume(self, context: Context, event: dict[str, Any], deadline: float) -> None:
+        """Goes on after the trigger."""
+        if event["status"] == FAILED:
+            raise ConfigError(event["message"])
+        if event["status"] != CHANGED:
+            raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
+        self._look(deadline)
+
+    def _look(self, deadline: float) -> None:
+        """Returns if there are new verdicts, defers if not."""
+        from lae_tasks.stages.review import has_new_verdicts
+        from lae_tasks.state import load_state
+
+        engine, client = self.engine(), self.label_studio().get_conn()
+        config = engine.config
+        project_id = client.find_project(config.review.project)
+        # Asked before looking: a change in between is seen by the trigger once more.
+        latest = client.latest_change(project_id, None) if project_id is not None else None
+        if has_new_verdicts(load_state(engine.store), config, client):
+            return
+        left_s = deadline - time.time()
+        if left_s <= 0:
+            raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
+        self.defer(
+            trigger=VerdictsTrigger(
+                project=config.review.project,
+                since=latest,
+                deadline=deadline,
+                quiet_s=float(self.quiet_s),
+                poll_s=float(self.poll_s),
+                label_studio_conn_id=self.label_studio_conn_id,
+            ),
+            method_name=self.resume.__name__,
+            kwargs={"deadline": deadline},
+            timeout=left_s + _GRACE_S,
+        )
+
+
+class CollectOperator(ReviewOperator):
+    """Fetches new verdicts and tells of them by the asset; skips if there are none."""
+
+    def execute(self, context: Context) -> str | None:
+        """The URI of the manifest of the new verdicts."""
+        from lae_tasks.stages.review import collect
+        from lae_tasks.state import load_state
+
+        engine = self.engine()
+        store, today = engine.store, datetime.now(UTC).date().isoformat()
+        client = self.label_studio().get_conn()
+        manifest = collect(load_state(store), engine.config, store, client, today)
+        if manifest is None:
+            skip_without_news(context, False, "no new verdicts")
+            self.announce(context, f"{today}-retry", {})
+            return None
+        self.log.info("%d verdicts: %s", manifest.outputs[0].rows, manifest.counts)
+        batch = f"{manifest.night}-{manifest.shard}"
+        self.announce(context, batch, {"verdicts": manifest.outputs[0].rows} | manifest.counts)
+        return f"{store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"

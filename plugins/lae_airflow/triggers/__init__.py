@@ -1,0 +1,1 @@
+"""Triggers: they wait in the triggerer, where waiting holds no slot."""
