@@ -40,8 +40,8 @@ def test_a_file_wins_over_its_preset_and_an_override_over_the_file(tmp_path: Pat
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     text = (
-        MINIMAL
-        + "segment:\n  checkpoint: sam.pth\nclassify:\n  clip_model: local-dir:clip\n  model: org/x\n"
+        MINIMAL + "segment:\n  checkpoint: sam.pth\n"
+        "classify:\n  clip_model: local-dir:clip\n  model: org/x\n"
     )
     config = load_config(write(tmp_path, text))
     assert config.raw == str(tmp_path / "raw")
