@@ -12,7 +12,8 @@ _REMOTE = re.compile(
     r"|<script\b[^>]*\bsrc=[^>]*>\s*</script>"
     r"|<script\b.*?</script>"
     r"|<img\b[^>]*https?://[^>]*>"
-    r"|<footer\b.*?</footer>",
+    r"|<footer\b.*?</footer>"
+    r"|url\(['\"]?https?://[^)]*\)[^;}]*",
     re.DOTALL | re.IGNORECASE,
 )
 _SITE_LINK = re.compile(r'href="(?:\.\./)+[^"]*"')

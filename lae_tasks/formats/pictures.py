@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
+from scipy.ndimage import binary_erosion
 
 from lae_tasks.contracts import BoxPx
 from lae_tasks.geometry import Mask
@@ -88,10 +89,11 @@ def _decode(annotation: Annotation, image: ReleaseImage) -> Mask:
 def _tint(
     rgb: npt.NDArray[np.uint8], masks: Sequence[Mask], colours: Sequence[tuple[int, int, int]]
 ) -> npt.NDArray[np.uint8]:
-    """The image with each mask's colour laid thinly over it."""
+    """The image with each mask's colour laid thinly over it, and its outline."""
     tinted = rgb.astype(np.float32)
     for mask, colour in zip(masks, colours, strict=True):
         tinted[mask] = (1 - _MASK_WEIGHT) * tinted[mask] + _MASK_WEIGHT * np.array(colour)
+        tinted[mask & ~binary_erosion(mask)] = colour
     return tinted.astype(np.uint8)
 
 

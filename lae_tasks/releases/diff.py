@@ -133,26 +133,16 @@ def _compare(region_id: str, old: _View | None, new: _View | None, diff: Diff) -
             box = list(view.bbox_scene)
             target.append({"region_id": region_id, "category": view.category, "bbox_scene": box})
         return
-    if old.category != new.category:
+    relabelled = old.category != new.category
+    moved = old.bbox_scene != new.bbox_scene or _masks_differ(old, new)
+    told: dict[str, Any] = {"region_id": region_id, "category": new.category}
+    if relabelled:
         diff.relabelled.append({"region_id": region_id, "from": old.category, "to": new.category})
-    if old.bbox_scene != new.bbox_scene or _masks_differ(old, new):
-        diff.moved.append(
-            {
-                "region_id": region_id,
-                "category": new.category,
-                "from": list(old.bbox_scene),
-                "to": list(new.bbox_scene),
-            }
-        )
-    if old.certainty != new.certainty and old.category == new.category and old.parts == new.parts:
-        diff.rescored.append(
-            {
-                "region_id": region_id,
-                "category": new.category,
-                "from": list(old.certainty),
-                "to": list(new.certainty),
-            }
-        )
+    if moved:
+        boxes = {"from": list(old.bbox_scene), "to": list(new.bbox_scene)}
+        diff.moved.append({**told, **boxes})
+    if old.certainty != new.certainty and not relabelled and not moved:
+        diff.rescored.append({**told, "from": list(old.certainty), "to": list(new.certainty)})
 
 
 def _masks_differ(old: _View, new: _View) -> bool:

@@ -126,9 +126,9 @@ def validate(dataset: Dataset, store: Storage, digest: str) -> ValidationReport:
     }
     results = _run(tables)
     checks = tuple(
-        Check(table, rule, bool(result.success), _detail(result))
+        Check(table, result.expectation_config.meta["rule"], bool(result.success), _detail(result))
         for table, outcome in results.items()
-        for (rule, _), result in zip(tables[table][1], outcome.results, strict=True)
+        for result in sorted(outcome.results, key=lambda r: r.expectation_config.meta["number"])
     )
     sizes = {key: image.size_bytes for key, image in stored.items()}
     report = ValidationReport(digest, checks, f"{docs_folder(digest)}index.html", sizes)
@@ -288,7 +288,11 @@ def _run(tables: Mapping[str, tuple[pd.DataFrame, Sequence[tuple[str, Any]]]]) -
     results = {}
     for table, (frame, rules) in tables.items():
         whole = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
-        suite = gx.ExpectationSuite(table, [expectation for _, expectation in rules])
+        suite = gx.ExpectationSuite(table)
+        for number, (rule, expectation) in enumerate(rules):
+            # The results come in another order; this tells which is which.
+            expectation.meta = {"rule": rule, "number": number}
+            suite.add_expectation(expectation)
         row_id = {"images": "path", "annotations": "annotation_id"}[table]
         results[table] = whole.get_batch({"dataframe": frame}).validate(
             suite,

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from lae_tasks.contracts import Outcome, Region, VerdictAction
+from lae_tasks.geometry import decode_mask, mask_in_window
+from lae_tasks.releases.assemble import adjusted_mask, assemble
+from lae_tasks.releases.dataset import Category
+
+
+def objects_of(dataset):
+    return {each.region_id: each for each in dataset.annotations}
+
+
+def decode(annotation, image):
+    rle = {"size": [image.height_px, image.width_px], "counts": annotation.mask_rle}
+    return coco_mask.decode(rle).astype(bool)
+
+
+def test_every_tile_is_an_image_in_reading_order(world):
+    dataset = assemble(world.state, world.config)
+    assert [image.image_id for image in dataset.images] == [*range(1, 5)]
+    assert [image.window_px[:2] for image in dataset.images] == [
+        (0, 0),
+        (192, 0),
+        (0, 192),
+        (192, 192),
+    ]
+    assert [a.annotation_id for a in dataset.annotations] == [
+        *range(1, len(dataset.annotations) + 1)
+    ]
+
+
+def test_masks_are_those_of_the_regions_cut_to_each_tile(world):
+    dataset = assemble(world.state, world.config)
+    images = {image.image_id: image for image in dataset.images}
+    for annotation in dataset.annotations:
+        region = world.state.regions[annotation.region_id]
+        image = images[annotation.image_id]
+        whole = decode_mask(region.mask_rle, region.bbox_xyxy_px)
+        expected = mask_in_window(whole, region.bbox_xyxy_px, image.window_px)
+        found = decode(annotation, image)
+        assert (found == expected).all()
+        assert annotation.area_px == found.sum()
+        rows, columns = np.nonzero(found)
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert annotation.bbox_xyxy_px == tuple(int(edge) for edge in box)
+        assert annotation.bbox_scene_xyxy_px == region.bbox_xyxy_px
+
+
+def test_an_object_is_on_each_tile_that_shows_half_of_it(world):
+    dataset = assemble(world.state, world.config)
+    on = {(a.region_id, a.image_id) for a in dataset.annotations}
+    several = 0
+    for region_id, region in world.state.regions.items():
+        whole = decode_mask(region.mask_rle, region.bbox_xyxy_px)
+        shares = {
+            image.image_id: mask_in_window(whole, region.bbox_xyxy_px, image.window_px).sum()
+            / whole.sum()
+            for image in dataset.images
+        }
+        for image_id, share in shares.items():
+            enough = share >= 0.5 or share == max(shares.values())
+            assert ((region_id, image_id) in on) == enough
+        several += sum(share >= 0.5 for share in shares.values()) > 1
+    assert several, "the scene must have an object on two tiles"
+
+
+def test_an_object_larger_than_any_tile_is_on_the_one_that_shows_most(world):
+    scene_id = next(iter(world.state.tiles.values())).scene_id
+    template = next(iter(world.state.regions.values()))
+    verdict = world.judge("drawn", VerdictAction.ADD, category="lake", bbox=(0, 0, 448, 448))
+    assert verdict.scene_id == scene_id == template.scene_id
+    shown = [a for a in assemble(world.state, world.config).annotations if a.category == "lake"]
+    assert [(a.image_id, a.area_px) for a in shown] == [(1, 256 * 256)]
+
+
+def test_what_waits_or_was_rejected_is_out_and_counted(world):
+    first, second, third = world.region_ids()[:3]
+    world.decide(first, Outcome.REVIEW, "ship")
+    world.decide(second, Outcome.REJECT, None)
+    world.judge(third, VerdictAction.REJECT)
+    dataset = assemble(world.state, world.config)
+    assert not {first, second, third} & objects_of(dataset).keys()
+    assert dataset.left_out == {
+        "rejected by a rule": 1,
+        "rejected by a steward": 1,
+        "waiting for a steward": 1,
+    }
+
+
+def test_a_verdict_outranks_the_engine(world):
+    accepted, relabelled, reviewed = world.region_ids()[:3]
+    world.decide(reviewed, Outcome.REVIEW, "ship")
+    before = objects_of(assemble(world.state, world.config))
+    world.judge(accepted, VerdictAction.ACCEPT)
+    world.judge(relabelled, VerdictAction.RELABEL, category="greenhouse")
+    world.judge(reviewed, VerdictAction.ACCEPT)
+    after = objects_of(assemble(world.state, world.config))
+    assert (after[accepted].source, after[accepted].score) == ("steward", 1.0)
+    assert after[accepted].category == before[accepted].category
+    assert after[relabelled].category == "greenhouse"
+    assert after[relabelled].mask_rle == before[relabelled].mask_rle
+    assert after[reviewed].category == "ship"
+    untouched = world.region_ids()[3]
+    assert (after[untouched].source, after[untouched].score) == ("engine:sure", 0.95)
+
+
+def test_a_drawn_object_is_a_rectangle(world):
+    world.judge("drawn", VerdictAction.ADD, category="ship", bbox=(10, 20, 50, 40))
+    added = objects_of(assemble(world.state, world.config))["drawn"]
+    assert added.bbox_xyxy_px == (10, 20, 50, 40)
+    assert (added.area_px, added.score, added.source) == (800, 1.0, "steward")
+
+
+def test_an_adjusted_box_cuts_the_mask(world):
+    region_id = next(r for r in world.region_ids() if len(world.tiles_of(r)) == 1)
+    region = world.state.regions[region_id]
+    x0, y0, x1, y1 = region.bbox_xyxy_px
+    box = (x0 + 3, y0 + 2, x1, y1)
+    world.judge(region_id, VerdictAction.ADJUST, bbox=box)
+    adjusted = objects_of(assemble(world.state, world.config))[region_id]
+    assert adjusted.bbox_scene_xyxy_px == box
+    cut = decode_mask(region.mask_rle, region.bbox_xyxy_px)[2:, 3:]
+    assert adjusted.area_px == (cut.sum() if cut.mean() >= 0.5 else cut.size)
+
+
+@pytest.mark.parametrize(
+    ("box", "area"),
+    [
+        ((0, 0, 10, 10), 60),  # the mask covers 60 of 100
+        ((0, 0, 10, 12), 60),  # 60 of 120: just half
+        ((0, 0, 10, 13), 130),  # less than half: the box as a rectangle
+        ((0, 0, 5, 10), 30),
+    ],
+)
+def test_a_mask_that_no_longer_fits_gives_way_to_the_box(box, area):
+    mask = np.zeros((10, 10), dtype=np.uint8, order="F")
+    mask[:6] = 1
+    region = Region(
+        region_id="r",
+        tile_id="t",
+        scene_id="s",
+        bbox_xyxy_px=(0, 0, 10, 10),
+        mask_rle=coco_mask.encode(mask)["counts"].decode(),
+        area_px=60,
+        predicted_iou=1,
+        stability_score=1,
+        prompt_type="grid",
+    )
+    assert adjusted_mask(region, box).sum() == area
+
+
+def test_a_verdict_on_a_region_that_is_gone_is_counted(world):
+    world.judge("gone", VerdictAction.RELABEL, category="ship")
+    dataset = assemble(world.state, world.config)
+    assert "gone" not in objects_of(dataset)
+    assert dataset.left_out == {"verdict on a region that is gone": 1}
+
+
+def test_categories_are_the_vocabulary_then_other_names_sorted(world):
+    first, second = world.region_ids()[:2]
+    world.judge(first, VerdictAction.RELABEL, category="windmill")
+    world.judge(second, VerdictAction.RELABEL, category="greenhouse")
+    config = world.config
+    categories = assemble(world.state, config).categories
+    names = [*config.vocabulary, "greenhouse", "windmill"]
+    assert categories == tuple(Category(n, name) for n, name in enumerate(names, start=1))
