@@ -1,0 +1,76 @@
+"""LVLM and CLIP: the demo's models name true crops, alone and in batches alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo.scenes import generate_scene
+from demo.stack.settings import REPO
+from lae_tasks.backends.clip import ClipEmbedder
+from lae_tasks.backends.lvlm import LocalClassifier
+from lae_tasks.backends.protocols import Image
+from lae_tasks.config import ClassifyConfig, load_config
+from lae_tasks.crops import crop_region
+from lae_tasks.errors import ConfigError
+from lae_tasks.names import canonical_form
+from lae_tasks.replies import parse_reply, token_confidence
+from lae_tasks.stages.classify import load_prompt
+
+CONFIG = load_config(REPO / "demo" / "lae.yaml")
+
+
+@pytest.fixture(scope="module")
+def crops() -> tuple[list[Image], list[str]]:
+    images, names = [], []
+    for seed in range(1_000_100, 1_000_106):
+        scene = generate_scene(seed, 512)
+        for found in scene.objects:
+            if found.category:
+                margin = CONFIG.classify.crop_margin
+                images.append(crop_region(scene.image, found.bbox_xyxy_px, margin))
+                names.append(found.category)
+    return images, names
+
+
+def test_the_lvlm_names_crops_with_a_confidence(crops: tuple[list[Image], list[str]]) -> None:
+    images, names = crops
+    classifier = LocalClassifier(CONFIG.classify, threads=1)
+    replies = classifier.reply(images, load_prompt("lae_paper"))
+    parsed = [parse_reply(reply.text) for reply in replies]
+    said = [canonical_form(p.category) if p.category else None for p in parsed]
+    assert np.mean([a == b for a, b in zip(said, names, strict=True)]) > 0.8
+    for reply, found in zip(replies, parsed, strict=True):
+        assert reply.token_ends[-1] == len(reply.text)
+        if found.span:
+            assert 0 < token_confidence(reply, found.span) <= 1.0001
+
+
+def test_a_batch_says_what_each_crop_alone_says(crops: tuple[list[Image], list[str]]) -> None:
+    images, _ = crops
+    prompt = load_prompt("lae_paper")
+    together = LocalClassifier(CONFIG.classify, threads=1).reply(images[:5], prompt)
+    single = CONFIG.classify.model_copy(update={"batch_size": 1})
+    alone = LocalClassifier(single, threads=1).reply(images[:5], prompt)
+    assert [r.text for r in together] == [r.text for r in alone]
+
+
+def test_clip_names_crops(crops: tuple[list[Image], list[str]]) -> None:
+    images, names = crops
+    embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
+    shares = embedder.probabilities(images, CONFIG.vocabulary)
+    assert shares.sum(axis=1) == pytest.approx(np.ones(len(images)), abs=1e-4)
+    best = [CONFIG.vocabulary[i] for i in shares.argmax(axis=1)]
+    assert np.mean([a == b for a, b in zip(best, names, strict=True)]) > 0.9
+
+
+def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"classify\.model is not set"):
+        LocalClassifier(ClassifyConfig(), threads=1)
+    with pytest.raises(ConfigError, match="empty: transformers cannot load it"):
+        LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
+    with pytest.raises(ConfigError, match="open_clip cannot load it"):
+        ClipEmbedder(f"local-dir:{tmp_path / 'none'}", "cpu", threads=1)
+    with pytest.raises(ConfigError, match="open_clip cannot load it"):
+        ClipEmbedder("no-such-architecture", "cpu", threads=1)

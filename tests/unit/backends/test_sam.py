@@ -1,0 +1,86 @@
+"""SAM: checkpoints of the registry and of the small model, and clear errors for wrong ones."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import sam_model_registry
+
+from demo.scenes import generate_scene
+from demo.stack.settings import REPO
+from lae_tasks.backends.sam import SamMaskGenerator
+from lae_tasks.config import SegmentConfig
+from lae_tasks.errors import ConfigError
+
+SMALL = REPO / "demo" / "models" / "sam" / "model.safetensors"
+
+
+def make_config(model_type: str, checkpoint: Path | None, **values: object) -> SegmentConfig:
+    settings = {"model_type": model_type, "checkpoint": checkpoint, "device": "cpu"}
+    return SegmentConfig.model_validate(settings | values)
+
+
+def test_the_small_model_finds_objects() -> None:
+    scene = generate_scene(1_000_003, 512)
+    config = make_config(
+        "small",
+        SMALL,
+        points_per_side=12,
+        pred_iou_thresh=0.4,
+        stability_score_thresh=0.7,
+        stability_score_offset=0.5,
+        crop_n_layers=0,
+    )
+    generator = SamMaskGenerator(config, threads=1)
+    proposals = generator.generate(scene.image)
+    assert proposals
+    for proposal in proposals:
+        x0, y0, x1, y1 = proposal.bbox_xyxy_px
+        assert proposal.mask.shape == (y1 - y0, x1 - x0)
+        assert proposal.mask.any(axis=0)[[0, -1]].all(), "the box is not tight"
+        assert 0 <= x0 < x1 <= 512
+        assert 0 <= y0 < y1 <= 512
+    again = generator.generate(scene.image)
+    assert [p.bbox_xyxy_px for p in again] == [p.bbox_xyxy_px for p in proposals]
+    assert generator.revision.startswith("sam-small-")
+
+
+def test_a_registry_checkpoint_loads_and_a_mismatched_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "sam_vit_b.pth"
+    state = sam_model_registry["vit_b"](checkpoint=None).state_dict()
+    torch.save(state, path)
+    generator = SamMaskGenerator(make_config("vit_b", path), threads=1)
+    assert generator.revision.startswith("sam-vit_b-")
+    state.pop("image_encoder.pos_embed")
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match="not the weights of vit_b .*check segment.model_type"):
+        SamMaskGenerator(make_config("vit_b", path), threads=1)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("executed"),))  # type: ignore[return-value]
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pth"
+    path.write_bytes(pickle.dumps(Malicious(), protocol=2))
+    with pytest.raises(ConfigError, match="not the weights of vit_b"):
+        SamMaskGenerator(make_config("vit_b", path), threads=1)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="checkpoint is not set"):
+        SamMaskGenerator(make_config("vit_h", None), threads=1)
+    with pytest.raises(ConfigError, match=r"none\.pth: no such file"):
+        SamMaskGenerator(make_config("vit_h", tmp_path / "none.pth"), threads=1)
+
+
+def test_an_image_of_one_colour_is_no_error() -> None:
+    config = make_config("small", SMALL, points_per_side=4, crop_n_layers=0)
+    proposals = SamMaskGenerator(config, threads=1).generate(np.zeros((64, 96, 3), np.uint8))
+    assert all(p.mask.any() for p in proposals)

@@ -1,0 +1,107 @@
+"""Classify: crops from memory, replies read one by one, a bad reply costs one region only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.config import ClassifyConfig
+from lae_tasks.contracts import Done, Label, Rejection, Tile
+from lae_tasks.errors import ConfigError
+from lae_tasks.stages import classify
+from lae_tasks.stages.tile import encode_png
+from lae_tasks.storage import LocalStorage
+from tests.unit.test_contracts import make_region
+
+CONFIG = ClassifyConfig(crop_margin=0.0)
+
+
+class Recorded:
+    """A classifier that says what it is told to say; real models are tested elsewhere."""
+
+    revision = "recorded"
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.crops: list[Image] = []
+
+    def reply(self, crops: Sequence[Image], prompt: str) -> list[Reply]:
+        assert "object category" in prompt
+        self.crops += crops
+        ends = tuple(range(1, 1 + len(self.texts[0])))
+        replies = []
+        for _ in crops:
+            text = self.texts.pop(0)
+            ends = tuple(range(1, 1 + len(text)))
+            replies.append(Reply(text, ends, (0.5,) * len(text)))
+        return replies
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStorage:
+    store = LocalStorage(tmp_path)
+    pixels = np.arange(100 * 100 * 3, dtype=np.uint32).reshape(100, 100, 3) % 251
+    store.write("image.png", encode_png(pixels.astype(np.uint8)))
+    return store
+
+
+TILE = Tile(
+    tile_id="t1",
+    scene_id="s1",
+    raw_key="a.tif",
+    window_px=(400, 200, 100, 100),
+    image_key="image.png",
+    image_sha256="d",
+    valid_fraction=1.0,
+)
+REGIONS = [
+    make_region(region_id="r1", bbox_xyxy_px=(410, 220, 430, 240)),
+    make_region(region_id="r2", bbox_xyxy_px=(450, 250, 460, 260)),
+    make_region(region_id="r3", bbox_xyxy_px=(480, 280, 500, 300)),
+]
+
+
+def run(store: LocalStorage, classifier: Recorded) -> list[Done | Rejection]:
+    tiles = {"t1": TILE}
+    return list(classify.run(REGIONS, tiles, store, classifier, None, (), CONFIG))
+
+
+def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStorage) -> None:
+    texts = ('"ship" with a likelihood of 1', "hm", '"Unrecognized" soil')
+    first, second, third = run(store, Recorded(*texts))
+    assert isinstance(first, Done)
+    label = first.outputs[0]
+    assert isinstance(label, Label)
+    assert (label.category_said, label.likelihood_said) == ("ship", 1.0)
+    assert label.token_confidence == pytest.approx(0.5**4)
+    assert label.reply == '"ship" with a likelihood of 1'
+    assert isinstance(second, Rejection)
+    assert (second.rejected_id, second.reason) == ("r2", "reply not understood")
+    assert "hm" in second.detail
+    assert isinstance(third, Done)
+    assert isinstance(third.outputs[0], Label)
+    assert third.outputs[0].category_said is None
+
+
+def test_crops_are_the_regions_of_the_tile(store: LocalStorage) -> None:
+    classifier = Recorded(*['"ship" with likelihood 0.9'] * 3)
+    run(store, classifier)
+    image = classify.load_image(TILE, store)
+    assert (classifier.crops[0] == image[20:40, 10:30]).all()
+    assert [crop.shape[:2] for crop in classifier.crops] == [(20, 20), (10, 10), (20, 20)]
+
+
+def test_a_rendition_that_is_gone_rejects_its_regions(store: LocalStorage) -> None:
+    store.delete("image.png")
+    results = run(store, Recorded("unused"))
+    assert [r.reason for r in results if isinstance(r, Rejection)] == ["image gone"] * 3
+
+
+def test_prompts_come_from_the_package_or_a_file(tmp_path: Path) -> None:
+    assert 'returning a "object category" phrase' in classify.load_prompt("lae_paper")
+    (tmp_path / "mine.txt").write_text("What is it?\n")
+    assert classify.load_prompt(str(tmp_path / "mine.txt")) == "What is it?"
+    with pytest.raises(ConfigError, match="no such template or file"):
+        classify.load_prompt("none")
