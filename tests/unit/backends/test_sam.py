@@ -55,7 +55,7 @@ def test_a_registry_checkpoint_loads_and_a_mismatched_one_does_not(tmp_path: Pat
     assert generator.revision.startswith("sam-vit_b-")
     state.pop("image_encoder.pos_embed")
     torch.save(state, path)
-    with pytest.raises(ConfigError, match="not the weights of vit_b .*check segment.model_type"):
+    with pytest.raises(ConfigError, match=r"not the weights of vit_b .*check segment\.model_type"):
         SamMaskGenerator(make_config("vit_b", path), threads=1)
 
 
