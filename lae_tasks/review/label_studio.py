@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from label_studio_sdk import LabelStudio
@@ -127,9 +127,21 @@ class LabelStudioReview:
             missing = "LABEL_STUDIO_API_KEY" if url else "LABEL_STUDIO_URL"
             raise ConfigError(f"Label Studio: no address or token; set {missing}")
         self.url = url.rstrip("/")
-        sdk = LabelStudio(base_url=self.url, api_key=api_key, timeout=TIMEOUT_S)  # type: ignore[no-untyped-call]
-        # The SDK's annotations are partly wrong (lists of dicts where it says models).
-        self._sdk: Any = sdk
+        self._http = httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
+        # Any: the SDK's annotations are partly wrong (dicts where it says models).
+        self._sdk: Any = LabelStudio(  # type: ignore[no-untyped-call]
+            base_url=self.url, api_key=api_key, httpx_client=self._http
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; a `with` block does it by itself."""
+        self._http.close()
 
     @contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -320,7 +332,8 @@ def _changed_since(cursor: str | None, newest_first: bool = False) -> str:
                 "filter": "filter:tasks:updated_at",
                 "operator": "greater",
                 "type": "Datetime",
-                "value": cursor,
+                # The only form that this filter reads; others are answered by a 500.
+                "value": _utc(cursor).replace("+00:00", "Z"),
             }
         )
     ordering = ["-tasks:updated_at" if newest_first else "tasks:updated_at"]

@@ -112,14 +112,7 @@ def prepare_project(
             f"store {store.uri}: Label Studio fetches images from S3 only; set `store` in the "
             "config to s3://bucket/prefix"
         )
-    names = vocabulary(state, config.vocabulary)
-    data = json.dumps([{"value": name} for name in names], indent=0).encode()
-    try:
-        unchanged = store.read(VOCABULARY_KEY) == data
-    except MissingObjectError:
-        unchanged = False
-    if not unchanged:
-        store.write(VOCABULARY_KEY, data)
+    _grow_vocabulary(store, vocabulary(state, config.vocabulary))
     return label_studio.ensure_project(
         config.review.project,
         label_config(f"{store.uri}/{VOCABULARY_KEY}"),
@@ -127,6 +120,18 @@ def prepare_project(
         parts.path.strip("/"),
         s3,
     )
+
+
+def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
+    """Adds names to the object that the stewards' search field reads; none ever leaves it."""
+    try:
+        before = store.read(VOCABULARY_KEY)
+    except MissingObjectError:
+        before = b"[]"
+    known = {str(entry["value"]) for entry in json.loads(before)}
+    after = json.dumps([{"value": name} for name in sorted(known.union(names))], indent=0).encode()
+    if after != before:
+        store.write(VOCABULARY_KEY, after)
 
 
 def collect(

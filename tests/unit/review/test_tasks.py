@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
-from review_world import make_state
 
 from lae_tasks.contracts import Decision, Outcome
 from lae_tasks.geometry import decode_mask, mask_in_window
@@ -22,6 +21,7 @@ from lae_tasks.review.tasks import (
     vocabulary,
 )
 from lae_tasks.state import State
+from tests.review_world import make_state
 
 STORE = "s3://lae/store"
 NIGHT = "2026-11-23"

@@ -1,13 +1,13 @@
 from typing import Any
 
 import pytest
-from review_world import make_state
 
 from lae_tasks.contracts import Rejection, Verdict, VerdictAction
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_studio import Annotation
 from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX, ReviewTask, build_tasks
 from lae_tasks.review.verdicts import added_region_id, fold_verdicts, read_verdicts
+from tests.review_world import make_state
 
 ACCEPT, RELABEL, ADJUST, REJECT, ADD = VerdictAction
 
