@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from demo.stack.airflow_api import AirflowApi
 from demo.stack.clients import s3_client
@@ -229,7 +229,8 @@ def _log(settings: Settings, task: dict[str, Any]) -> Path:
 
 def summary(status: dict[str, Any]) -> Table:
     """The table at the end, from what `lae status --json` prints."""
-    table = Table(title=f"The night of {status['night']}", show_header=False)
+    value = Column(overflow="fold")
+    table = Table(Column(), value, title=f"The night of {status['night']}", show_header=False)
     for key, name in _COUNTS.items():
         table.add_row(name, f"{status[key]:,}")
     rejected = status.get("rejected") or {}
