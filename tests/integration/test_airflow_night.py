@@ -1,0 +1,158 @@
+"""Nights on a real Airflow with its scheduler: the same bytes as by the command line."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.scenes import write_world
+from demo.stack.services import LabelStudioServer, S3Server
+from demo.stack.settings import REPO
+from lae_tasks.config import load_config
+from lae_tasks.runner import read_manifest
+from lae_tasks.storage import Storage, open_storage
+from tests.integration.airflow_stack import Airflow, airflow_server, lae
+
+pytestmark = pytest.mark.timeout(1500)
+
+#: Other models may be named to try the engine with.
+MODELS = Path(os.environ.get("LAE_TEST_MODELS", REPO / "demo" / "models"))
+BUCKET = "lae-airflow"
+PROJECT = "LAE Airflow test"
+RUN_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Imagery in a bucket, a store that Airflow fills, and one that the command line fills."""
+
+    airflow: Airflow
+    s3: S3Server
+    studio: LabelStudioServer
+    store: Storage
+    by_hand: Storage
+    config: Path
+
+    def upload(self, folder: Path, name: str) -> None:
+        """Puts the scenes of a folder below the raw prefix."""
+        for file in sorted(folder.rglob("*.tif")):
+            key = f"scenes/{name}-{file.name}"
+            self.s3.client().put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
+
+    def run_by_hand(self, night: str) -> None:
+        """Runs a night by the command line, into the other store."""
+        env = self.s3.env() | {"LAE_CONFIG": str(self.config)}
+        lae("run", "--night", night, "--store", self.by_hand.uri, "--no-push", env=env)
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server, label_studio: LabelStudioServer
+) -> Iterator[World]:
+    if not MODELS.is_dir():
+        pytest.skip(f"no models in {MODELS}")
+    folder = tmp_path_factory.mktemp("airflow")
+    config = folder / "lae.yaml"
+    settings = {
+        "preset": "demo",
+        "raw": f"s3://{BUCKET}/scenes",
+        "store": f"s3://{BUCKET}/store",
+        "ingest": {"shard_scenes": 1},
+        "segment": {"checkpoint": str(MODELS / "sam" / "model.safetensors")},
+        "classify": {"model": str(MODELS / "lvlm"), "clip_model": f"local-dir:{MODELS / 'clip'}"},
+        "review": {"project": PROJECT},
+    }
+    config.write_text(yaml.safe_dump(settings))
+    client = s3.client()
+    client.create_bucket(Bucket=BUCKET)
+    env = {"AIRFLOW_VAR_LAE_REVIEW_QUIET_S": "2", "AIRFLOW_VAR_LAE_REVIEW_POLL_S": "1"}
+    with airflow_server(folder / "state", config, s3, label_studio, env) as airflow:
+        yield World(
+            airflow=airflow,
+            s3=s3,
+            studio=label_studio,
+            store=open_storage(load_config(config).store, client),
+            by_hand=open_storage(f"s3://{BUCKET}/by-hand", client),
+            config=config,
+        )
+
+
+def routed(store: Storage, night: str) -> dict[str, str]:
+    """The digests of what a night decided."""
+    manifest = read_manifest(store, "route", night, "all")
+    assert manifest is not None
+    return {output.key: output.sha256 for output in manifest.outputs}
+
+
+def latest_release(store: Storage) -> dict[str, Any]:
+    version = store.read("releases/LATEST").decode().strip()
+    found: dict[str, Any] = json.loads(store.read(f"releases/{version}/manifest.json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def first_night(world: World, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two scenes, worked on by the run that the schedule makes; its night."""
+    folder = tmp_path_factory.mktemp("two-scenes")
+    write_world(folder, 2, 512, 3)
+    world.upload(folder, "first")
+    api = world.airflow.api
+    due = api.next_scheduled("lae_nightly")
+    assert due is not None
+    for dag_id in ("lae_release", "lae_nightly"):
+        api.unpause(dag_id)
+    night = due.date().isoformat()
+    run = world.airflow.wait_for_run("lae_nightly", night, RUN_TIMEOUT_S)
+    states = world.airflow.states(run)
+    assert set(states.values()) == {"success"}, (states, world.airflow.logs())
+    assert {index for name, index in states if name == "shards.segment"} == {0, 1}
+    return night
+
+
+def test_a_night_is_the_same_by_airflow_and_by_the_command_line(
+    world: World, first_night: str
+) -> None:
+    release = world.airflow.wait_for_run("lae_release", first_night, RUN_TIMEOUT_S)
+    assert release["state"] == "success", world.airflow.logs()
+    world.run_by_hand(first_night)
+    assert routed(world.store, first_night) == routed(world.by_hand, first_night)
+    published, by_hand = latest_release(world.store), latest_release(world.by_hand)
+    assert published["version"] == by_hand["version"] == "v1.0.0"
+    assert published["digest"] == by_hand["digest"]
+
+
+def test_a_killed_task_is_tried_again_and_changes_nothing(
+    world: World, first_night: str, tmp_path: Path
+) -> None:
+    write_world(tmp_path, 1, 1024, 4)
+    world.upload(tmp_path, "second")
+    night = (date.fromisoformat(first_night) + timedelta(days=1)).isoformat()
+    airflow = world.airflow
+    run = airflow.api.trigger("lae_nightly", night)
+    task = airflow.wait_for_task(run, "shards.segment", "running", 120)
+    process = airflow.process_of(task)
+    deadline = time.monotonic() + 60
+    while process.cpu_times().user < 4:  # the model is loaded and at work
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    assert read_manifest(world.store, "tile", night, "0000") is not None
+    assert read_manifest(world.store, "segment", night, "0000") is None
+    ended = airflow.wait_for_run("lae_nightly", night, RUN_TIMEOUT_S)
+    assert ended["state"] == "success", airflow.logs()
+    tasks = airflow.api.tasks("lae_nightly", run["dag_run_id"])
+    tries = {t["task_id"]: t["try_number"] for t in tasks}
+    assert tries["shards.segment"] == 2
+    assert tries["shards.tile"] == tries["shards.classify"] == 1
+    world.run_by_hand(night)
+    assert routed(world.store, night) == routed(world.by_hand, night)
+    airflow.wait_for_run("lae_release", night, RUN_TIMEOUT_S)
+    assert latest_release(world.store)["digest"] == latest_release(world.by_hand)["digest"]
+    assert latest_release(world.store)["version"] == "v1.1.0"
