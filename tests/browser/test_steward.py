@@ -17,6 +17,9 @@ from lae_tasks.storage import open_storage
 from lae_tasks.tables import read_table
 from tests.review_world import make_state
 
+#: The first test waits for Label Studio to start.
+pytestmark = pytest.mark.timeout(600)
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",

@@ -24,6 +24,9 @@ from lae_tasks.storage import Storage, open_storage
 from lae_tasks.tables import read_table
 from tests.review_world import make_state
 
+#: The first test waits for Label Studio to start.
+pytestmark = pytest.mark.timeout(600)
+
 NIGHT = "2026-11-22"
 TODAY = "2026-11-23"
 
