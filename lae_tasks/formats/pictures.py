@@ -76,7 +76,7 @@ def render(dataset: Dataset, image: ReleaseImage, store: Storage) -> bytes:
     picture = Image.fromarray(tinted).resize(size, Image.Resampling.LANCZOS)
     _draw(picture, annotations, colours, scale)
     sink = io.BytesIO()
-    picture.save(sink, format="PNG", optimize=True)
+    picture.save(sink, format="PNG", compress_level=4)
     return sink.getvalue()
 
 

@@ -1,0 +1,266 @@
+"""Publishing to a local folder: versions, reruns, verdicts, deaths on the way."""
+
+import json
+
+import pytest
+
+from lae_tasks.contracts import Outcome, VerdictAction
+from lae_tasks.errors import ConflictError
+from lae_tasks.releases import list_releases, read_release
+from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManifest, latest_version
+from lae_tasks.stages.release import publish
+from lae_tasks.stages.validate import ValidationFailedError
+from lae_tasks.storage import open_storage
+from tests.release_world import World
+
+pytestmark = [
+    # Great Expectations 1.24 imports names that Python 3.11 calls deprecated.
+    pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(open_storage(str(tmp_path / "store")))
+    world.add_scene(3)
+    return world
+
+
+def publish_world(world):
+    return publish(world.state, world.config, world.store)
+
+
+def read_json(world, version, path):
+    return json.loads(world.store.read(read_release(world.store, version).file(path).key))
+
+
+def keys(world, prefix=""):
+    return {info.key for info in world.store.list(prefix)}
+
+
+def test_the_first_release(world):
+    result = publish_world(world)
+    assert (result.version, result.new) == ("v1.0.0", True)
+    manifest = read_release(world.store)
+    assert manifest == result.manifest
+    assert manifest.counts["images"] == 4
+    assert manifest.counts["objects"] == len(world.state.regions)
+    assert sum(entry.objects for entry in manifest.categories) == manifest.counts["objects"]
+    assert latest_version(world.store) == "v1.0.0"
+    readable = keys(world, "releases/v1.0.0/")
+    expected = ("README.md", "manifest.json", "coco/instances.json", "odvg/odvg.jsonl")
+    for path in (*expected, "odvg/label_map.json", "diff.json", "data_docs/index.html"):
+        assert f"releases/v1.0.0/{path}" in readable
+    card = world.store.read("releases/v1.0.0/README.md").decode()
+    assert "not measured yet" in card
+    assert result.digest in card
+    for picture in [key for key in readable if "/card/" in key]:
+        assert picture.removeprefix("releases/v1.0.0/") in card
+
+
+def test_the_same_state_makes_no_new_version(world):
+    first = publish_world(world)
+    before = keys(world)
+    again = publish_world(world)
+    assert (again.version, again.digest, again.new) == ("v1.0.0", first.digest, False)
+    assert keys(world) == before
+
+
+def test_the_same_world_elsewhere_has_the_same_digest(world, tmp_path):
+    other = World(open_storage(str(tmp_path / "elsewhere")))
+    other.add_scene(3)
+    assert publish_world(world).digest == publish_world(other).digest
+
+
+def test_a_verdict_makes_a_patch_with_exactly_that_change(world):
+    relabelled, rejected, *_ = world.region_ids()
+    publish_world(world)
+    before = read_json(world, "v1.0.0", "coco/instances.json")
+    was = world.state.decisions[relabelled].category
+    new_name = next(name for name in world.config.vocabulary if name != was)
+    world.judge(relabelled, VerdictAction.RELABEL, category=new_name)
+    world.judge(rejected, VerdictAction.REJECT)
+    result = publish_world(world)
+    assert (result.version, result.new) == ("v1.0.1", True)
+    assert result.manifest.parent == "v1.0.0"
+    assert result.manifest.reason.startswith("patch: 1 removed, 1 relabelled")
+    diff = read_json(world, "v1.0.1", "diff.json")
+    assert diff["relabelled"] == [{"region_id": relabelled, "from": was, "to": new_name}]
+    assert [entry["region_id"] for entry in diff["removed"]] == [rejected]
+    assert sum(diff["counts"].values()) == 2
+    after = read_json(world, "v1.0.1", "coco/instances.json")
+    assert after["images"] == before["images"] and after["categories"] == before["categories"]
+
+    def others(coco):
+        gone = {"id", relabelled, rejected}
+        return [
+            {key: value for key, value in entry.items() if key != "id"}
+            for entry in coco["annotations"]
+            if entry["region_id"] not in gone
+        ]
+
+    assert others(after) == others(before)
+    names = {entry["id"]: entry["name"] for entry in after["categories"]}
+    ours = [entry for entry in after["annotations"] if entry["region_id"] == relabelled]
+    assert ours
+    for entry in ours:
+        told = (names[entry["category_id"]], entry["source"], entry["score"])
+        assert told == (new_name, "steward", 1.0)
+    card = world.store.read("releases/v1.0.1/README.md").decode()
+    assert "against v1.0.0" in card
+
+
+def test_a_scene_makes_a_minor_version(world):
+    publish_world(world)
+    world.add_scene(4)
+    result = publish_world(world)
+    assert result.version == "v1.1.0"
+    assert result.manifest.reason == "minor: 1 scenes more, 4 images more"
+    assert [release.version for release in list_releases(world.store)] == ["v1.0.0", "v1.1.0"]
+
+
+def test_a_new_name_makes_a_minor_version_and_keeps_the_numbers(world):
+    region_id = world.region_ids()[0]
+    publish_world(world)
+    world.judge(region_id, VerdictAction.RELABEL, category="windmill")
+    second = publish_world(world)
+    assert second.version == "v1.1.0"
+    assert second.manifest.categories[-1].name == "windmill"
+    assert [entry.category_id for entry in second.manifest.categories] == [*range(1, 12)]
+    world.judge(region_id, VerdictAction.REJECT)
+    third = publish_world(world)
+    assert third.version == "v1.1.1"
+    assert third.manifest.categories[-1].name == "windmill"
+
+
+def test_a_name_that_leaves_the_vocabulary_makes_a_major_version(world):
+    publish_world(world)
+    name = "roundabout"
+    for region_id in world.region_ids(name):
+        world.decide(region_id, Outcome.REJECT, None)
+    vocabulary = (*(each for each in world.config.vocabulary if each != name), "silo")
+    config = world.config.model_copy(update={"vocabulary": vocabulary})
+    result = publish(world.state, config, world.store)
+    assert result.version == "v2.0.0"
+    assert name in result.manifest.reason
+    numbers = {entry.name: entry.category_id for entry in result.manifest.categories}
+    assert name not in numbers and numbers["silo"] == 11
+    assert numbers["airplane"] == 1
+
+
+def test_what_fails_validation_gets_no_version(world):
+    image = next(iter(world.state.tiles.values()))
+    world.store.write(image.image_key, b"changed")
+    with pytest.raises(ValidationFailedError, match="right checksum"):
+        publish_world(world)
+    assert not keys(world, "releases/")
+    assert len(keys(world, "validation/")) == 3
+    with pytest.raises(NoReleaseError, match="no release yet"):
+        read_release(world.store)
+
+
+class DyingStore:
+    """A real store whose process dies just before it writes an object of a certain key."""
+
+    def __init__(self, store, key):
+        self._store = store
+        self._key = key
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def write(self, key, data, **condition):
+        if key.startswith(self._key):
+            raise KeyboardInterrupt
+        self._store.write(key, data, **condition)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_committed"),
+    [
+        ("validation/", False),
+        ("files/", False),
+        ("releases/v1.0.0/manifest.json", False),
+        ("releases/v1.0.0/coco/", True),
+        ("releases/v1.0.0/data_docs/", True),
+        ("releases/LATEST", True),
+    ],
+)
+def test_a_publisher_may_die_anywhere(key, is_committed, world):
+    """A reader sees a whole release or none; the next run does what is left."""
+    with pytest.raises(KeyboardInterrupt):
+        publish(world.state, world.config, DyingStore(world.store, key))
+    assert bool(list_releases(world.store)) == is_committed
+    for release in list_releases(world.store):
+        assert_whole(world, release)
+    result = publish_world(world)
+    assert (result.version, result.new) == ("v1.0.0", not is_committed)
+    assert latest_version(world.store) == "v1.0.0"
+    assert_whole(world, read_release(world.store))
+    paths = {file.path for file in result.manifest.files if not file.path.startswith("images/")}
+    docs = {f"data_docs/{name}.html" for name in ("index", "images", "annotations")}
+    readable = {found.removeprefix("releases/v1.0.0/") for found in keys(world, "releases/v")}
+    assert readable == paths | docs | {"manifest.json"}
+
+
+def assert_whole(world, release: ReleaseManifest):
+    for file in release.files:
+        assert world.store.stat(file.key).size_bytes == file.size_bytes
+
+
+class RacedStore:
+    """A real store on which somebody else publishes just before our manifest is written."""
+
+    def __init__(self, store, rival):
+        self._store = store
+        self._rival = rival
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def write(self, key, data, **condition):
+        if key.endswith("manifest.json") and self._rival:
+            rival, self._rival = self._rival, None
+            rival()
+        self._store.write(key, data, **condition)
+
+
+def test_two_publishers_of_the_same_state(world):
+    store = RacedStore(world.store, lambda: publish_world(world))
+    result = publish(world.state, world.config, store)
+    assert (result.version, result.new) == ("v1.0.0", False)
+    assert len(list_releases(world.store)) == 1
+
+
+def test_two_publishers_of_different_states(world, tmp_path):
+    rival = World(world.store)
+    rival.add_scene(3)
+    rival.judge(rival.region_ids()[0], VerdictAction.REJECT)
+    store = RacedStore(world.store, lambda: publish_world(rival))
+    result = publish(world.state, world.config, store)
+    assert (result.version, result.new) == ("v1.0.1", True)
+    assert result.manifest.parent == "v1.0.0"
+    assert result.manifest.diff["added"] == 1
+    assert latest_version(world.store) == "v1.0.1"
+
+
+def test_latest_never_goes_back(world):
+    publish_world(world)
+    world.store.write(LATEST_KEY, b"v3.0.0\n")
+    publish_world(world)
+    assert latest_version(world.store) == "v3.0.0"
+
+
+def test_a_manifest_is_never_overwritten(world):
+    publish_world(world)
+    with pytest.raises(ConflictError):
+        world.store.write("releases/v1.0.0/manifest.json", b"{}", if_absent=True)
+
+
+def test_versions_that_are_not_there(world):
+    publish_world(world)
+    assert read_release(world.store, "1.0.0").version == "v1.0.0"
+    with pytest.raises(NoReleaseError, match=r"no release v9\.0\.0; there are: v1\.0\.0"):
+        read_release(world.store, "v9.0.0")
+    with pytest.raises(NoReleaseError, match="not a version"):
+        read_release(world.store, "newest")
