@@ -172,6 +172,9 @@ class Settings:
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets.airflow_jwt_secret,
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            # A task that went down with the stack is taken up again after a minute, not five.
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
             "AIRFLOW_CONN_LAE_S3": json.dumps(self._s3_connection()),
             "AIRFLOW_CONN_LAE_LABEL_STUDIO": json.dumps(
                 {

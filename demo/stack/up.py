@@ -24,7 +24,7 @@ from demo.stack.clients import label_studio_is_up, s3_is_up
 from demo.stack.processes import PROCFILE, StackError
 from demo.stack.settings import AIRFLOW_USER, LABEL_STUDIO_EMAIL, REPO, Settings
 
-UP_TIMEOUT_S = 420.0
+UP_TIMEOUT_S = 600.0
 INIT_TIMEOUT_S = 120.0
 
 
