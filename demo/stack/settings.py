@@ -171,6 +171,8 @@ class Settings:
             "AIRFLOW__API__SECRET_KEY": self.secrets.airflow_secret_key,
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets.airflow_jwt_secret,
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # On a busy machine the API server takes longer than the usual 5 s; tasks fail then.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             # A task that went down with the stack is taken up again after a minute, not five.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
