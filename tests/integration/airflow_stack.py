@@ -155,7 +155,7 @@ def lae(*arguments: str, env: dict[str, str]) -> str:
         env=os.environ | env,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from label_studio_sdk import LabelStudio
 
 from demo.scenes import write_world
 from demo.stack.services import LabelStudioServer, S3Server
 from demo.stack.settings import REPO
 from lae_tasks.config import load_config
-from lae_tasks.runner import read_manifest
+from lae_tasks.formats import coco
+from lae_tasks.runner import iter_manifests, read_manifest
 from lae_tasks.storage import Storage, open_storage
 from tests.integration.airflow_stack import Airflow, airflow_server, lae
 
@@ -65,8 +67,13 @@ def world(
         "raw": f"s3://{BUCKET}/scenes",
         "store": f"s3://{BUCKET}/store",
         "ingest": {"shard_scenes": 1},
-        "segment": {"checkpoint": str(MODELS / "sam" / "model.safetensors")},
+        "segment": {
+            "checkpoint": str(MODELS / "sam" / "model.safetensors"),
+            "points_per_side": 8,
+            "crop_n_layers": 0,
+        },
         "classify": {"model": str(MODELS / "lvlm"), "clip_model": f"local-dir:{MODELS / 'clip'}"},
+        "route": {"audit_share": 1.0},  # whatever the models make of it, there is work
         "review": {"project": PROJECT},
     }
     config.write_text(yaml.safe_dump(settings))
@@ -156,3 +163,59 @@ def test_a_killed_task_is_tried_again_and_changes_nothing(
     airflow.wait_for_run("lae_release", night, RUN_TIMEOUT_S)
     assert latest_release(world.store)["digest"] == latest_release(world.by_hand)["digest"]
     assert latest_release(world.store)["version"] == "v1.1.0"
+
+
+def reject_a_box(studio: LabelStudioServer, published: set[str]) -> str:
+    """What a steward does to a task: a box that was published is wrong, the others are right."""
+    sdk: Any = LabelStudio(base_url=studio.url, api_key=studio.token)
+    (project,) = [p for p in sdk.projects.list() if p.title == PROJECT]
+    tasks = sdk.tasks.list(project=project.id, fields="all", resolve_uri=False)
+    task, sent, box = next(
+        (task, task.predictions[0].result, result["id"])
+        for task in tasks
+        for result in task.predictions[0].result
+        if result["from_name"] == "box" and result["id"] in published
+    )
+    common = {"to_name": "image", "type": "choices"}
+    wrong = {"id": box, "from_name": "verdict", "value": {"choices": ["reject"]}}
+    rest = {"id": "rest", "from_name": "rest", "value": {"choices": ["rest-accept"]}}
+    sdk.annotations.create(id=task.id, result=[*sent, common | wrong, common | rest])
+    return str(box)
+
+
+def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) -> None:
+    airflow = world.airflow
+    before = latest_release(world.store)
+    airflow.api.unpause("lae_review")
+    run = airflow.api.trigger("lae_review", "by-hand")
+    airflow.wait_for_task(run, "wait_for_verdicts", "deferred", 120)
+    rejected = reject_a_box(world.studio, regions(world.store, before))
+    ended = airflow.wait_for_run("lae_review", "by-hand", RUN_TIMEOUT_S)
+    states = airflow.states(ended)
+    assert set(states.values()) == {"success"}, (states, airflow.logs())
+    (batch,) = iter_manifests(world.store, "collect")
+    key = f"{batch.night}-{batch.shard}"
+    release = airflow.wait_for_run("lae_release", key, RUN_TIMEOUT_S)
+    assert release["state"] == "success", airflow.logs()
+    after = latest_release(world.store)
+    assert after["parent"] == before["version"]
+    assert after["version"].rpartition(".")[2] == "1", "corrected labels make a patch version"
+    assert rejected not in regions(world.store, after)
+
+
+def regions(store: Storage, release: dict[str, Any]) -> set[str]:
+    """The regions that a release's COCO file annotates."""
+    (file,) = [file for file in release["files"] if file["path"] == coco.PATH]
+    annotations = json.loads(store.read(file["key"]))["annotations"]
+    return {annotation["region_id"] for annotation in annotations}
+
+
+def test_a_wrong_setting_fails_at_once(world: World) -> None:
+    api = world.airflow.api
+    api.unpause("lae_nightly")
+    run = api.trigger("lae_nightly", "not-a-night")
+    ended = world.airflow.wait_for_run("lae_nightly", "not-a-night", 180)
+    assert ended["state"] == "failed"
+    tasks = {t["task_id"]: t for t in api.tasks("lae_nightly", run["dag_run_id"])}
+    assert tasks["ingest"]["state"] == "failed"
+    assert tasks["ingest"]["try_number"] == 1

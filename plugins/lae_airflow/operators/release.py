@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from lae_airflow.operators.base import EngineOperator, skip_without_news
@@ -18,6 +19,8 @@ class ReleaseOperator(EngineOperator):
         from lae_tasks.stages.release import publish
         from lae_tasks.state import load_state
 
+        # On its own it fills the task's log with hundreds of lines about itself.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         engine = self.engine()
         result = publish(load_state(engine.store), engine.config, engine.store)
         self.log.info("%s: %s, digest %s", result.version, result.manifest.reason, result.digest)
