@@ -10,7 +10,7 @@ from segment_anything.modeling import Sam
 from lae_tasks.backends.small_sam import EarlyFilterMaskGenerator
 
 DEMO_MASK_SETTINGS: dict[str, Any] = {
-    "points_per_side": 20,
+    "points_per_side": 16,
     "pred_iou_thresh": 0.5,
     "stability_score_thresh": 0.6,
     "stability_score_offset": 0.5,

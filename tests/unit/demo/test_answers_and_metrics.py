@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from demo.metrics import auroc, mask_overlaps, mean
+from demo.train.answers import answer, answer_without_number, paper_prompt, parse_answer
+
+
+def test_prompt_is_the_papers() -> None:
+    assert paper_prompt() == (
+        'Tell me the possible object category in the remote sensing image by returning a "object '
+        'category" phrase surrounded by quotation marks and given a likelihood from 0 to 1 '
+        '"object category" with likelihood, if it is not recognized, output "Unrecognized" and '
+        "providing reasoning details."
+    )
+
+
+def test_answers_are_read_back() -> None:
+    said = answer("storage tank", 0.93)
+    assert said == '"Storage tank" with a likelihood of 0.93'
+    assert said.startswith(answer_without_number("storage tank"))
+    assert parse_answer(said) == ("storage tank", 0.93)
+    assert parse_answer(answer("tree")) == (None, None)
+    assert parse_answer('"Ship" with a likelihood of 1') == ("ship", 1.0)
+    assert parse_answer("no idea") == (None, None)
+
+
+def test_auroc() -> None:
+    assert auroc([0.9, 0.8, 0.1], [True, True, False]) == 1
+    assert auroc([0.5, 0.5], [True, False]) == 0.5
+    assert auroc([0.1, 0.9], [True, False]) == 0
+    assert auroc([0.1, 0.9], [True, True]) is None
+
+
+def test_mean_of_nothing_is_none() -> None:
+    assert mean([]) is None
+    assert mean([True, False]) == pytest.approx(0.5)
+
+
+def test_overlaps_without_masks_have_a_shape() -> None:
+    assert mask_overlaps([], [{"size": [2, 2], "counts": "04"}]).shape == (0, 1)
+    assert np.array_equal(mask_overlaps([], []), np.zeros((0, 0)))
