@@ -71,8 +71,9 @@ def plan(night: Night) -> list[str]:
 
 
 def _ingest(night: Night, shard: str) -> Manifest:
-    earlier = [m for m in iter_manifests(night.store, "ingest") if m.night < night.night]
-    known = [scene for m in earlier for scene in read_table(night.store, m.outputs[0].key, Scene)]
+    # Every other night, not only earlier ones: a backfill must not take in scenes again.
+    others = [m for m in iter_manifests(night.store, "ingest") if m.night != night.night]
+    known = [scene for m in others for scene in read_table(night.store, m.outputs[0].key, Scene)]
     objects = ingest.unknown_objects(night.raw.list(), known)
     config = night.config.ingest
     work = Work(

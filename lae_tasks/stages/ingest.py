@@ -18,7 +18,7 @@ _ID_HEX_DIGITS = 16
 
 
 def unknown_objects(objects: Iterable[ObjectInfo], known: Iterable[Scene]) -> list[ObjectInfo]:
-    """The objects that no earlier night registered under this key and etag, by key."""
+    """The objects that no other night registered under this key and etag, by key."""
     registered = {(scene.raw_key, scene.etag) for scene in known}
     return sorted((o for o in objects if (o.key, o.etag) not in registered), key=lambda o: o.key)
 
@@ -31,13 +31,13 @@ def run(
     Args:
         objects: What to read.
         raw: The storage that they lie in.
-        known_ids: Scenes of earlier nights: the same bytes under a new name are no new scene.
+        known_ids: Scenes of other nights: the same bytes under a new name are no new scene.
         config: The stage's settings.
 
     Yields:
         One Done (a Scene and its Assignment to a shard) or Rejection for each object, by its key.
     """
-    seen = dict.fromkeys(known_ids, "an earlier night")
+    seen = dict.fromkeys(known_ids, "a scene of another night")
     registered = 0
     for info in objects:
         scene = _read(info, raw, config)

@@ -82,4 +82,4 @@ def test_known_objects_and_known_bytes_are_no_new_scenes(raw: LocalStorage) -> N
     assert new.key == "renamed.tif"
     (result,) = ingest.run([new], raw, [first.scene_id], IngestConfig())
     assert isinstance(result, Rejection)
-    assert "an earlier night" in result.detail
+    assert "another night" in result.detail
