@@ -5,26 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from lae_tasks.backends.common import files_revision, prepare
 from lae_tasks.backends.protocols import Image, MaskProposal
-from lae_tasks.backends.small_sam import load_small_sam
+from lae_tasks.backends.small_sam import EarlyFilterMaskGenerator, load_small_sam
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import mask_bbox
 
 
 class SamMaskGenerator:
-    """A MaskGenerator over SamAutomaticMaskGenerator."""
+    """A MaskGenerator over segment_anything's automatic masks."""
 
     def __init__(self, config: SegmentConfig, threads: int) -> None:
         """Loads the checkpoint. Raises ConfigError if it is missing or of another model."""
         device = prepare(config.device, threads)
         path = _checkpoint(config)
         self.revision = f"sam-{config.model_type}-{files_revision(path)}"
-        self._generator = SamAutomaticMaskGenerator(
+        self._generator = EarlyFilterMaskGenerator(
             _load(config.model_type, path).to(device).eval(),
             points_per_side=config.points_per_side,
             points_per_batch=config.points_per_batch,
