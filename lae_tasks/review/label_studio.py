@@ -262,7 +262,7 @@ class LabelStudioReview:
         return Pushed(created=len(missing), present=len(tasks) - len(missing))
 
     def annotations_since(self, project_id: int, cursor: str | None) -> list[Annotation]:
-        """The annotations of all tasks that changed since then, oldest task first.
+        """The annotations of all tasks that changed since then, by task.
 
         Args:
             project_id: The project.
@@ -308,7 +308,7 @@ class LabelStudioReview:
                 resolve_uri=False,
             )
             total = int(pager.response.total)
-            tasks = list(pager)
+            tasks = list({task.id: task for task in pager}.values())
         if len(tasks) < total:
             raise TransientError(
                 f"Label Studio {self.url}: project {project_id}: {total} tasks were promised, "
@@ -336,7 +336,8 @@ def _changed_since(cursor: str | None, newest_first: bool = False) -> str:
                 "value": _utc(cursor).replace("+00:00", "Z"),
             }
         )
-    ordering = ["-tasks:updated_at" if newest_first else "tasks:updated_at"]
+    # By id, a task that is edited while we page does not push another off the next page.
+    ordering = ["-tasks:updated_at" if newest_first else "tasks:id"]
     return json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ordering})
 
 
