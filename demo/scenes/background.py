@@ -96,9 +96,7 @@ def _land(rng: np.random.Generator, size_px: int) -> FloatArray:
     return land
 
 
-def _draw_roads(
-    rng: np.random.Generator, image: Image.Image, water: BoolArray
-) -> Image.Image:
+def _draw_roads(rng: np.random.Generator, image: Image.Image, water: BoolArray) -> Image.Image:
     """Draw straight roads across the land, some with a centre line."""
     size_px = image.width
     before = image.copy()

@@ -154,9 +154,7 @@ def train(folder: Path, crops: Crops, minutes: float, seed: int = 0) -> None:
     rows = [np.flatnonzero(crops.kinds == kind) for kind in NAMES]
     share = np.array([2.0 if kind in CATEGORIES else 1.0 for kind in NAMES])
     share /= share.sum()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98)
-    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
     start = last_log = time.process_time()
     steps = 0
     while (progress := (time.process_time() - start) / 60 / minutes) < 1:

@@ -45,10 +45,12 @@ class Crops:
         """True where the crop shows one of the ten categories."""
         return np.isin(self.kinds, CATEGORIES)
 
-    def concatenate(self, other: Crops) -> Crops:
-        """Both sets in a row."""
-        return Crops(
-            np.concatenate([self.pixels, other.pixels]), np.concatenate([self.kinds, other.kinds])
+    @classmethod
+    def concatenate(cls, sets: Sequence[Crops]) -> Crops:
+        """All sets in a row."""
+        return cls(
+            np.concatenate([crops.pixels for crops in sets]),
+            np.concatenate([crops.kinds for crops in sets]),
         )
 
 
@@ -94,9 +96,7 @@ def background_box(rng: np.random.Generator, ids: UnsignedArray) -> Box | None:
     return None
 
 
-def true_box_crops(
-    scenes: SceneSet, rng: np.random.Generator, backgrounds_per_scene: int
-) -> Crops:
+def true_box_crops(scenes: SceneSet, rng: np.random.Generator, backgrounds_per_scene: int) -> Crops:
     """Cut every object by its (slightly moved) true box, and some background.
 
     Args:
@@ -150,9 +150,7 @@ def training_crops(cache: Path, scenes: int) -> Crops:
     return load_crops(path)
 
 
-def augment(
-    pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]
-) -> torch.Tensor:
+def augment(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Turn, flip and tint a batch and normalise it.
 
     Args:

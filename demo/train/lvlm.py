@@ -122,9 +122,7 @@ def optimise(
 ) -> int:
     """Train for some minutes of CPU time with a cosine schedule; returns the number of steps."""
     model = student.model.train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98)
-    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
     start = last_log = time.process_time()
     steps, mean = 0, 0.0
     while (progress := (time.process_time() - start) / 60 / minutes) < 1:
@@ -211,7 +209,7 @@ def main() -> None:
     """Train the small LVLM: stage 1 into the cache folder, stages 2 and 3 into the output."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--stage", choices=["all", "first", "final"], default="all")
-    parser.add_argument("--minutes", type=float, nargs=3, default=(11, 6, 3))
+    parser.add_argument("--minutes", type=float, nargs=3, default=(9, 7, 4))
     parser.add_argument("--scenes", type=int, default=2500)
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -239,10 +237,7 @@ def main() -> None:
         student = load_student(first)
         made = load_crops(args.cache / "sam_crops.npz")
         # As many of SAM's crops as of the others, however few they are.
-        copies = max(1, len(crops) // len(made))
-        mixed = crops
-        for _ in range(copies):
-            mixed = mixed.concatenate(made)
+        mixed = Crops.concatenate([crops, *[made] * max(1, len(crops) // len(made))])
         optimise(
             student,
             lambda: student.name_batch(mixed, balanced_rows(mixed, rng, BATCH)),

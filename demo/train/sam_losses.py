@@ -103,9 +103,7 @@ def _same_object_loss(vectors: torch.Tensor, owners: torch.Tensor) -> torch.Tens
     labels = owners[drawn]
     same = (labels[:, None] == labels[None]).float()
     counted = ((labels[:, None] > 0) | (labels[None] > 0)).float()
-    entropy = F.binary_cross_entropy_with_logits(
-        (unit @ unit.T - 0.5) * 12, same, reduction="none"
-    )
+    entropy = F.binary_cross_entropy_with_logits((unit @ unit.T - 0.5) * 12, same, reduction="none")
     alike, different = same * counted, (1 - same) * counted
     return (entropy * alike).sum() / alike.sum().clamp(min=1) + (
         entropy * different

@@ -64,9 +64,7 @@ def test_lvlm_names_true_crops(lvlm: LvlmNamer, scenes: list[SyntheticScene]) ->
             assert 0 <= naming.likelihood <= 1
 
 
-def test_lvlm_does_not_recognise_distractors(
-    lvlm: LvlmNamer, scenes: list[SyntheticScene]
-) -> None:
+def test_lvlm_does_not_recognise_distractors(lvlm: LvlmNamer, scenes: list[SyntheticScene]) -> None:
     _, crops = _cut(scenes, with_category=False)
     namings = lvlm.name(crops)
     assert np.mean([n.category is None for n in namings]) >= 0.7
