@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,17 +42,30 @@ class Airflow:
     api: AirflowApi
     scheduler: psutil.Process
 
-    def wait_for_run(
-        self, dag_id: str, key: str, timeout_s: float, is_it: Callable[[Any], bool] = bool
-    ) -> dict[str, Any]:
+    def wait_for_run(self, dag_id: str, key: str, timeout_s: float) -> dict[str, Any]:
         """The finished run of a DAG for a partition key; the newest, if there are several."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            runs = [run for run in self.api.runs(dag_id, key) if is_it(run)]
-            if runs and runs[0]["state"] in OVER:
-                return runs[0]
+            if runs := self.api.runs(dag_id, key):
+                return self.wait_for(runs[0], deadline - time.monotonic())
             time.sleep(1)
-        raise AssertionError(f"{dag_id} {key} did not end within {timeout_s} s\n{self.logs()}")
+        raise AssertionError(f"no run of {dag_id} {key} within {timeout_s} s\n{self.logs()}")
+
+    def trigger(self, dag_id: str) -> dict[str, Any]:
+        """Starts a run of a DAG that has no partitions."""
+        body = {"logical_date": None, "conf": {}}
+        run: dict[str, Any] = self.api._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        return run
+
+    def wait_for(self, run: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """A run, once it has finished."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            now = self.api.run(run["dag_id"], run["dag_run_id"])
+            if now["state"] in OVER:
+                return now
+            time.sleep(1)
+        raise AssertionError(f"{run['dag_run_id']} did not end within {timeout_s} s\n{self.logs()}")
 
     def states(self, run: dict[str, Any]) -> dict[tuple[str, int], str]:
         """The state of each task of a run, by task id and map index."""
@@ -133,6 +146,7 @@ def airflow_server(
             stack.callback(process.wait, timeout=30)
             stack.callback(stop, [processes[name]])
         api = AirflowApi(settings)
+        stack.callback(api._http.close)
         airflow = Airflow(settings, api, processes["airflow-scheduler"])
         wait_until(lambda: _beats(api, started), "Airflow", 180, log=settings.logs)
         wait_until(lambda: api.dag_ids() >= DAGS, "the DAGs", 120, log=settings.logs)

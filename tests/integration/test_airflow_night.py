@@ -152,7 +152,7 @@ def test_a_killed_task_is_tried_again_and_changes_nothing(
     process.kill()
     assert read_manifest(world.store, "tile", night, "0000") is not None
     assert read_manifest(world.store, "segment", night, "0000") is None
-    ended = airflow.wait_for_run("lae_nightly", night, RUN_TIMEOUT_S)
+    ended = airflow.wait_for(run, RUN_TIMEOUT_S)
     assert ended["state"] == "success", airflow.logs()
     tasks = airflow.api.tasks("lae_nightly", run["dag_run_id"])
     tries = {t["task_id"]: t["try_number"] for t in tasks}
@@ -186,11 +186,11 @@ def reject_a_box(studio: LabelStudioServer, published: set[str]) -> str:
 def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) -> None:
     airflow = world.airflow
     before = latest_release(world.store)
+    run = airflow.trigger("lae_review")
     airflow.api.unpause("lae_review")
-    run = airflow.api.trigger("lae_review", "by-hand")
     airflow.wait_for_task(run, "wait_for_verdicts", "deferred", 120)
     rejected = reject_a_box(world.studio, regions(world.store, before))
-    ended = airflow.wait_for_run("lae_review", "by-hand", RUN_TIMEOUT_S)
+    ended = airflow.wait_for(run, RUN_TIMEOUT_S)
     states = airflow.states(ended)
     assert set(states.values()) == {"success"}, (states, airflow.logs())
     (batch,) = iter_manifests(world.store, "collect")
@@ -214,7 +214,7 @@ def test_a_wrong_setting_fails_at_once(world: World) -> None:
     api = world.airflow.api
     api.unpause("lae_nightly")
     run = api.trigger("lae_nightly", "not-a-night")
-    ended = world.airflow.wait_for_run("lae_nightly", "not-a-night", 180)
+    ended = world.airflow.wait_for(run, 180)
     assert ended["state"] == "failed"
     tasks = {t["task_id"]: t for t in api.tasks("lae_nightly", run["dag_run_id"])}
     assert tasks["ingest"]["state"] == "failed"
