@@ -1,10 +1,13 @@
 """The operators and what they do with errors, on stores in local folders."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
@@ -20,6 +23,7 @@ from lae_airflow.triggers.verdicts import FAILED, NOTHING
 
 from demo.scenes import write_world
 from lae_tasks.errors import ConfigError, ConflictError, ContractError, LaeError, TransientError
+from tests.dags.airflow_home import REPO
 
 DAY = "2026-11-22"
 
@@ -72,6 +76,24 @@ def test_a_stage_before_its_time_says_which_one_is_missing(folder: Path) -> None
     run_stage("ingest")
     with pytest.raises(ContractError, match="tile 2026-11-22/0000 is not committed"):
         run_stage("segment", "0000")
+
+
+def test_a_task_does_not_outlive_its_supervisor() -> None:
+    code = """if True:
+        import os, sys, time
+        sys.path.insert(0, "plugins")
+        from lae_airflow.operators.night import die_with_parent
+        if os.fork() == 0:
+            die_with_parent()
+            print(os.getpid(), flush=True)
+        time.sleep(60)
+    """
+    supervisor = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.PIPE)
+    with supervisor:
+        assert supervisor.stdout is not None
+        task = psutil.Process(int(supervisor.stdout.readline()))
+        supervisor.kill()
+        task.wait(timeout=10)
 
 
 def test_a_retry_tells_its_news_again() -> None:
