@@ -104,9 +104,13 @@ def run(
         run_night(settings, night, workers, told)
     if push and os.environ.get("LABEL_STUDIO_URL"):
         _report_push(_push(settings, night))
-    if release:
+    found = _status(settings, night)
+    if release and (found.scenes or found.release):
         _publish(settings)
-    _print_status(_status(settings, night))
+        found = _status(settings, night)
+    _print_status(found)
+    if not found.scenes:
+        out.print(f"No new scene below {settings.raw}")
 
 
 @app.command()
@@ -223,8 +227,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure labels against truth: COCO figures, precision and recall by category."""
-    from lae_tasks.evaluate import evaluate as measure
     from lae_tasks.evaluate import as_table
+    from lae_tasks.evaluate import evaluate as measure
 
     found = measure(coco, truth)
     if as_json:

@@ -189,7 +189,8 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
 
     Args:
         path: The YAML file; by default `$LAE_CONFIG` or `lae.yaml`.
-        overrides: Top-level values that win over the file's, where not None.
+        overrides: `raw` or `store`, which win over the file's where not None; as they come from a
+            command line, their paths are relative to the working directory.
 
     Raises:
         ConfigError: It names the line, the key, and what would be right.
@@ -207,7 +208,9 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
         raise ConfigError(f"config {path}: not valid YAML: {error}") from error
     if not isinstance(own, dict):
         raise ConfigError(f"config {path}: expected keys and values, got {type(own).__name__}")
-    own |= {key: value for key, value in overrides.items() if value is not None}
+    for key, uri in overrides.items():
+        if uri is not None:
+            own[key] = uri if "://" in uri else str(Path(uri).absolute())
     merged = _merge(_preset(own.get("preset"), path), own)
     try:
         config = Config.model_validate(merged)

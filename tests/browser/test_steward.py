@@ -1,19 +1,22 @@
 """A steward's work in a real browser, and what comes back of it."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from demo.scenes.generator import CATEGORIES
 from demo.stack.services import LabelStudioServer, S3Server
 from lae_tasks.config import Config
 from lae_tasks.contracts import ReviewItem, Tile, Verdict, VerdictAction
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access
 from lae_tasks.stages import review
-from lae_tasks.storage import open_storage
+from lae_tasks.stages.release import ReleaseResult, publish
+from lae_tasks.storage import Storage, open_storage
 from lae_tasks.tables import read_table
 from tests.review_world import make_state
 
@@ -97,12 +100,20 @@ def test_one_relabelled_one_rejected_the_rest_right(
     objects = s3.client()
     objects.create_bucket(Bucket="steward")
     store = open_storage("s3://steward/store", objects)
-    config = Config(preset="demo", raw="s3://raw", store=store.uri, review={"project": "Steward"})
+    config = Config(
+        preset="demo",
+        raw="s3://raw",
+        store=store.uri,
+        # All that can occur, so that a steward's name is a correction and no new category.
+        vocabulary=CATEGORIES,
+        review={"project": "Steward"},
+    )
     state = make_state(store=store)
     with closing(objects), LabelStudioReview(label_studio.url, label_studio.token) as client:
         access = S3Access(s3.key, s3.secret, region_name=s3.region)
         manifest = review.push(state, "2026-11-22", config, store, client, access)
         items = read_table(store, manifest.outputs[0].key, ReviewItem)
+        before = publish(state, config, store)
         state.review_items.update({item.region_id: item for item in items})
         project_id = client.find_project("Steward")
         assert project_id is not None
@@ -139,3 +150,22 @@ def test_one_relabelled_one_rejected_the_rest_right(
             if item not in (wrong_name, no_object):
                 assert (verdict.action, verdict.category) == (VerdictAction.ACCEPT, item.category)
         assert desk.actions / len(verdicts) <= 2
+
+        state.verdicts.update(verdicts_by_id(verdicts.values()))
+        after = publish(state, config, store)
+        expected = released(before, store) | {item.region_id: item.category for item in items}
+        expected[wrong_name.region_id] = "basketball court"
+        del expected[no_object.region_id]
+        assert (before.version, after.version) == ("v1.0.0", "v1.0.1")
+        assert released(after, store) == expected
+
+
+def verdicts_by_id(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+    return {verdict.verdict_id: verdict for verdict in verdicts}
+
+
+def released(result: ReleaseResult, store: Storage) -> dict[str, str]:
+    """The category of each region that a release holds."""
+    coco = json.loads(store.read(result.manifest.file("coco/instances.json").key))
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    return {each["region_id"]: names[each["category_id"]] for each in coco["annotations"]}

@@ -29,12 +29,16 @@ def test_the_paper_preset_is_the_papers(tmp_path: Path) -> None:
     assert route.score == "likelihood_said"
 
 
-def test_a_file_wins_over_its_preset_and_an_override_over_the_file(tmp_path: Path) -> None:
+def test_a_file_wins_over_its_preset_and_an_override_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     path = write(tmp_path, MINIMAL + "segment:\n  points_per_side: 8\n")
     config = load_config(path, store="elsewhere")
     assert config.segment.points_per_side == 8
     assert config.segment.pred_iou_thresh == 0.86
-    assert config.store == str(tmp_path / "elsewhere")
+    assert config.store == str(tmp_path / "work" / "elsewhere")
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
