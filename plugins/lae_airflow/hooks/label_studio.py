@@ -63,8 +63,8 @@ class LabelStudioHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Whether the server answers to the token, and what it said."""
         try:
-            client = self.get_conn()
-            client.find_project("LAE review")
+            with self.get_conn() as client:
+                client.find_project("LAE review")
         except LaeError as error:
             return False, str(error)
         return True, f"Label Studio {client.url} answers to the token"

@@ -56,14 +56,15 @@ class ReviewPushOperator(ReviewOperator):
 
         engine, label_studio = self.engine(), self.label_studio()
         night = engine.night(self.night)
-        manifest = push(
-            load_state(night.store, night.night),
-            night.night,
-            night.config,
-            night.store,
-            label_studio.get_conn(),
-            engine.s3_access(label_studio.s3_endpoint_url()),
-        )
+        with label_studio.get_conn() as client:
+            manifest = push(
+                load_state(night.store, night.night),
+                night.night,
+                night.config,
+                night.store,
+                client,
+                engine.s3_access(label_studio.s3_endpoint_url()),
+            )
         self.log.info("%d regions are with the stewards", manifest.n_done)
         return f"{night.store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
 
@@ -109,13 +110,14 @@ class VerdictsSensor(ReviewOperator):
         from lae_tasks.stages.review import has_new_verdicts
         from lae_tasks.state import load_state
 
-        engine, client = self.engine(), self.label_studio().get_conn()
+        engine = self.engine()
         config = engine.config
-        project_id = client.find_project(config.review.project)
-        # Asked before looking: a change in between is seen by the trigger once more.
-        latest = client.latest_change(project_id, None) if project_id is not None else None
-        if has_new_verdicts(load_state(engine.store), config, client):
-            return
+        with self.label_studio().get_conn() as client:
+            project_id = client.find_project(config.review.project)
+            # Asked before looking: a change in between is seen by the trigger once more.
+            latest = client.latest_change(project_id, None) if project_id is not None else None
+            if has_new_verdicts(load_state(engine.store), config, client):
+                return
         left_s = deadline - time.time()
         if left_s <= 0:
             raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
@@ -144,8 +146,8 @@ class CollectOperator(ReviewOperator):
 
         engine = self.engine()
         store, today = engine.store, datetime.now(UTC).date().isoformat()
-        client = self.label_studio().get_conn()
-        manifest = collect(load_state(store), engine.config, store, client, today)
+        with self.label_studio().get_conn() as client:
+            manifest = collect(load_state(store), engine.config, store, client, today)
         if manifest is None:
             skip_without_news(context, False, "no new verdicts")
             self.announce(context, f"{today}-retry", {})

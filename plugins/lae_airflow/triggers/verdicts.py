@@ -70,8 +70,8 @@ class VerdictsTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Polls; the client's calls run in threads, so that other triggers go on."""
         try:
-            client = await LabelStudioHook(self.label_studio_conn_id).aget_conn()
-            status = await self._changed(client)
+            with await LabelStudioHook(self.label_studio_conn_id).aget_conn() as client:
+                status = await self._changed(client)
         except LaeError as error:
             yield _event(FAILED, str(error))
         else:

@@ -91,7 +91,8 @@ def test_the_address_of_label_studio(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], url: str
 ) -> None:
     hook = label_studio(monkeypatch, password="token", **fields)
-    assert hook.get_conn().url == url
+    with hook.get_conn() as client:
+        assert client.url == url
     assert hook.s3_endpoint_url() is None
 
 
