@@ -100,6 +100,9 @@ class SegmentConfig(Section):
     crop_nms_thresh: Share = 0.7
     crop_n_points_downscale_factor: Positive = 2
     min_mask_region_area: Count = 0
+    largest_part_only: bool = Field(
+        False, description="Keep only the largest connected part of a mask"
+    )
     max_regions: Positive = Field(10, description="Largest regions of a tile that are kept")
 
 
@@ -133,6 +136,9 @@ class RouteConfig(Section):
     )
     merge_similarity: Share = 0.92
     nms_iou: Share = 0.5
+    nms_measure: Literal["iou", "containment"] = Field(
+        "iou", description="containment: intersection over the smaller box, so parts go too"
+    )
     reject_cut: bool = Field(
         False, description="Reject what a tile's inner border cuts: the neighbour shows it whole"
     )

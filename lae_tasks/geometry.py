@@ -1,10 +1,12 @@
 """Boxes, windows and masks. Pixel coordinates as in `lae_tasks.contracts`."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
 from lae_tasks.contracts import BoxPx
 
@@ -72,30 +74,50 @@ def mask_bbox(mask: Mask) -> BoxPx:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def largest_part(mask: Mask) -> Mask:
+    """The largest 8-connected part of a mask of shape (height, width)."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3), dtype=int))
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0  # the background
+    part: Mask = labels == sizes.argmax()
+    return part
+
+
 def suppress_duplicates(
-    boxes_xyxy_px: Sequence[BoxPx], scores: Sequence[float], iou_threshold: float
+    boxes_xyxy_px: Sequence[BoxPx],
+    scores: Sequence[float],
+    threshold: float,
+    measure: Literal["iou", "containment"] = "iou",
 ) -> list[int]:
     """Greedy non-maximum suppression: the indices of the boxes that stay, best score first.
 
-    A box goes if its IoU with a better one that stays is above the threshold. Ties in score are
-    broken by the box itself, so the result does not depend on the order of the input.
+    A box goes if its overlap with a better one that stays is above the threshold. Ties in score
+    are broken by the box itself, so the result does not depend on the order of the input.
     """
     boxes = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4)
     ranking = sorted(range(len(boxes)), key=lambda i: (-scores[i], boxes_xyxy_px[i]))
     kept: list[int] = []
     for index in ranking:
-        if not kept or box_iou(boxes[index], boxes[kept]).max() <= iou_threshold:
+        if not kept or box_overlap(boxes[index], boxes[kept], measure).max() <= threshold:
             kept.append(index)
     return kept
 
 
-def box_iou(
-    box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
+def box_overlap(
+    box: npt.NDArray[np.float64],
+    others: npt.NDArray[np.float64],
+    measure: Literal["iou", "containment"] = "iou",
 ) -> npt.NDArray[np.float64]:
-    """IoU of one xyxy box of shape (4,) with boxes of shape (n, 4); shape (n,), in [0, 1]."""
+    """Overlap of one xyxy box of shape (4,) with boxes of shape (n, 4); shape (n,), in [0, 1].
+
+    The intersection over the union, or (`containment`) over the smaller of the two areas.
+    """
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
     intersection = np.clip(high - low, 0, None).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    iou: npt.NDArray[np.float64] = intersection / np.maximum(areas - intersection, 1e-9)
-    return iou
+    area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    whole = np.minimum(area, areas) if measure == "containment" else area + areas - intersection
+    overlap: npt.NDArray[np.float64] = intersection / np.maximum(whole, 1e-9)
+    return overlap

@@ -13,7 +13,7 @@ from lae_tasks.backends.protocols import Image, MaskProposal
 from lae_tasks.backends.small_sam import EarlyFilterMaskGenerator, load_small_sam
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
-from lae_tasks.geometry import mask_bbox
+from lae_tasks.geometry import largest_part, mask_bbox
 
 
 class SamMaskGenerator:
@@ -24,6 +24,7 @@ class SamMaskGenerator:
         device = prepare(config.device, threads)
         path = _checkpoint(config)
         self.revision = f"sam-{config.model_type}-{files_revision(path)}"
+        self._largest_part_only = config.largest_part_only
         self._generator = EarlyFilterMaskGenerator(
             _load(config.model_type, path).to(device).eval(),
             points_per_side=config.points_per_side,
@@ -45,6 +46,8 @@ class SamMaskGenerator:
             mask = np.asarray(found["segmentation"], dtype=bool)
             if not mask.any():
                 continue
+            if self._largest_part_only:
+                mask = largest_part(mask)
             bbox = mask_bbox(mask)
             x0, y0, x1, y1 = bbox
             proposals.append(

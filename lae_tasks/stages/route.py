@@ -47,7 +47,7 @@ def run(
     ledger = _ledger(labels, vocabulary, embedder, config)
     candidates = [_candidate(label, regions, tiles, scenes, ledger, config) for label in labels]
     rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates}
-    for region_id in _duplicates(candidates, rulings, config.nms_iou):
+    for region_id in _duplicates(candidates, rulings, config):
         rulings[region_id] = (Outcome.REJECT, "duplicate")
     unlisted = dict(ledger)
     for candidate in candidates:
@@ -138,7 +138,9 @@ def _clip_disagrees(candidate: Candidate) -> bool:
 
 
 def _duplicates(
-    candidates: Sequence[Candidate], rulings: Mapping[str, tuple[Outcome, str]], nms_iou: float
+    candidates: Sequence[Candidate],
+    rulings: Mapping[str, tuple[Outcome, str]],
+    config: RouteConfig,
 ) -> list[str]:
     """Regions that a better one of the same scene and category makes superfluous."""
     groups: dict[tuple[str, str | None], list[Candidate]] = {}
@@ -153,7 +155,7 @@ def _duplicates(
             (rulings[c.region.region_id][0] is Outcome.ACCEPT) + (c.confidence or 0.0)
             for c in group
         ]
-        kept = set(suppress_duplicates(boxes, scores, nms_iou))
+        kept = set(suppress_duplicates(boxes, scores, config.nms_iou, config.nms_measure))
         duplicates += [c.region.region_id for i, c in enumerate(group) if i not in kept]
     return duplicates
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lae_tasks.geometry import (
-    box_iou,
+    box_overlap,
     decode_mask,
     encode_mask,
+    largest_part,
     mask_bbox,
     mask_in_window,
     suppress_duplicates,
@@ -58,7 +59,7 @@ def test_a_mask_is_placed_and_clipped() -> None:
 def test_iou_of_known_boxes() -> None:
     box = np.array([0.0, 0, 10, 10])
     others = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])
-    assert box_iou(box, others) == pytest.approx([1.0, 50 / 150, 0.0])
+    assert box_overlap(box, others) == pytest.approx([1.0, 50 / 150, 0.0])
 
 
 def test_suppression_keeps_the_best_of_each_cluster() -> None:
@@ -83,3 +84,20 @@ def test_suppression_does_not_depend_on_order(order: list[int]) -> None:
     shuffled = [boxes[i] for i in order]
     again = suppress_duplicates(shuffled, [scores[i] for i in order], 0.3)
     assert {shuffled[i] for i in again} == kept
+
+
+def test_containment_drops_what_lies_inside_a_better_box() -> None:
+    boxes = [(0, 0, 100, 100), (10, 10, 30, 30), (90, 90, 200, 200)]
+    assert suppress_duplicates(boxes, [0.9, 0.8, 0.7], 0.5, "containment") == [0, 2]
+    assert suppress_duplicates(boxes, [0.9, 0.8, 0.7], 0.5, "iou") == [0, 1, 2]
+
+
+def test_the_largest_part_of_a_mask_stays() -> None:
+    mask = np.zeros((10, 12), dtype=bool)
+    mask[1:5, 1:5] = True
+    mask[5, 5] = True  # touches by a corner: the same part
+    mask[8, 9:12] = True
+    part = largest_part(mask)
+    assert part.sum() == 17
+    assert mask_bbox(part) == (1, 1, 6, 6)
+    assert (largest_part(part) == part).all()
