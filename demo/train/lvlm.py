@@ -1,9 +1,7 @@
 """Train the small LVLM: ``python -m demo.train.lvlm``.
 
-Four stages:
+Three stages:
 
-0. the vision tower alone tells the kinds apart, by a linear head that is thrown away: a step costs
-   a third of one through the language model, and the name is all of its loss;
 1. names, on crops cut by true boxes;
 2. names, on those and on crops that the trained SAM made (``demo.train.sam_crops``);
 3. the likelihood: on crops of scenes the model has not seen, it learns to say its own, calibrated
@@ -145,49 +143,6 @@ def optimise(
     model.eval()
     logger.info("%s: %d steps, loss %.4f", stage, steps, mean)
     return steps
-
-
-def train_vision(student: Student, crops: Crops, minutes: float, rate: float) -> None:
-    """Stage 0: train the vision tower and the projector to classify crops.
-
-    Args:
-        student: the model, changed in place.
-        crops: the training crops.
-        minutes: CPU time.
-        rate: peak learning rate.
-    """
-    model = student.model.train()
-    kinds = np.unique(crops.kinds)
-    labels = torch.from_numpy(np.searchsorted(kinds, crops.kinds))
-    head = torch.nn.Linear(model.config.text_config.hidden_size, len(kinds))
-    parts = [model.model.vision_tower, model.model.multi_modal_projector, head]
-    parameters = [p for part in parts for p in part.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
-    rng = np.random.default_rng(5)
-    start = last_log = time.process_time()
-    steps, right = 0, 0.0
-    while (progress := (time.process_time() - start) / 60 / minutes) < 1:
-        cosine = 0.5 * (1 + math.cos(math.pi * progress)) * 0.97 + 0.03
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (steps + 1) / 50) * cosine
-        rows = balanced_rows(crops, rng, 2 * BATCH)
-        with torch.autocast("cpu", torch.bfloat16):
-            features = model.model.get_image_features(student.pixels(crops, rows))
-        if not isinstance(features, torch.Tensor):
-            features = features.pooler_output
-        logits = head(features.float().mean(1))
-        loss = F.cross_entropy(logits, labels[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        steps += 1
-        right += 0.05 * ((logits.argmax(1) == labels[rows]).float().mean().item() - right)
-        if time.process_time() - last_log > 20:
-            logger.info("vision: %.1f min, step %d, %.3f", progress * minutes, steps, right)
-            last_log = time.process_time()
-    model.eval()
-    logger.info("vision: %d steps, accuracy on degraded training crops %.3f", steps, right)
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
