@@ -91,9 +91,9 @@ def test_patch_must_divide_the_image() -> None:
 def test_early_filter_gives_the_stock_generators_masks(layers: int) -> None:
     sam = load_small_sam(COMMITTED)
     image = generate_scene(900_001, 512).image
-    settings = {**DEMO_MASK_SETTINGS, "points_per_side": 8, "crop_n_layers": layers}
+    settings = {**DEMO_MASK_SETTINGS, "points_per_side": 6, "crop_n_layers": layers}
     stock = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **settings).generate(image)
-    early = make_mask_generator(sam, points_per_side=8, crop_n_layers=layers).generate(image)
+    early = make_mask_generator(sam, points_per_side=6, crop_n_layers=layers).generate(image)
     assert len(early) == len(stock) > 0
     for a, b in zip(early, stock, strict=True):
         assert a["segmentation"] == b["segmentation"]
