@@ -185,7 +185,8 @@ class _Painter:
         image = gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         image += noise * np.float32(rng.uniform(1, 5))
-        return np.clip(image, 0, 255).astype(np.uint8)
+        finished: npt.NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+        return finished
 
 
 def _plan(rng: np.random.Generator, size_px: int, all_water: bool) -> list[list[str]]:
