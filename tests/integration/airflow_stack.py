@@ -51,11 +51,17 @@ class Airflow:
             time.sleep(1)
         raise AssertionError(f"no run of {dag_id} {key} within {timeout_s} s\n{self.logs()}")
 
-    def trigger(self, dag_id: str) -> dict[str, Any]:
-        """Starts a run of a DAG that has no partitions."""
-        body = {"logical_date": None, "conf": {}}
-        run: dict[str, Any] = self.api._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
-        return run
+    def wait_for_scheduled_run(self, dag_id: str, timeout_s: float) -> dict[str, Any]:
+        """The first run that the scheduler makes of a DAG."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            query = {"order_by": "run_after", "limit": 1}
+            found = self.api._call("GET", f"/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
+            if found:
+                run: dict[str, Any] = found[0]
+                return run
+            time.sleep(1)
+        raise AssertionError(f"no run of {dag_id} within {timeout_s} s\n{self.logs()}")
 
     def wait_for(self, run: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """A run, once it has finished."""

@@ -198,8 +198,8 @@ def _reject(sdk: Any, published: set[str]) -> str:
 def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) -> None:
     airflow = world.airflow
     before = latest_release(world.store)
-    run = airflow.trigger("lae_review")
     airflow.api.unpause("lae_review")
+    run = airflow.wait_for_scheduled_run("lae_review", 400)
     airflow.wait_for_task(run, "wait_for_verdicts", "deferred", 120)
     rejected = reject_a_box(world.studio, regions(world.store, before))
     ended = airflow.wait_for(run, RUN_TIMEOUT_S)
