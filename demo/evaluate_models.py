@@ -25,7 +25,7 @@ from rich.table import Table
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from demo.masks import DEMO_MASK_SETTINGS, make_mask_generator
+from demo.masks import full_rle, make_mask_generator, mask_settings
 from demo.metrics import auroc, mask_overlaps, mean
 from demo.namers import ClipNamer, LvlmNamer, Naming
 from demo.scenes import CATEGORIES, SyntheticScene, generate_scene
@@ -33,7 +33,6 @@ from demo.scenes.world import encode_mask
 from demo.train.clip import NAMES
 from demo.train.crops import background_box
 from demo.train.data import HELD_OUT_SEED, SCENE_PX, instance_map
-from demo.train.sam_crops import mask_box
 from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.crops import DEFAULT_MARGIN, crop_region
 
@@ -47,11 +46,13 @@ class Masks:
     """The automatic masks of one scene.
 
     Attributes:
-        records: as the mask generator returns them.
+        segmentations: in COCO's run-length encoding.
+        boxes_xyxy_px: their boxes.
         cpu_s: CPU seconds it took.
     """
 
-    records: list[dict[str, Any]]
+    segmentations: list[dict[str, Any]]
+    boxes_xyxy_px: list[list[int]]
     cpu_s: float
 
 
@@ -103,21 +104,21 @@ def one_point(sam: Sam, scenes: Sequence[SyntheticScene]) -> Figures:
     }
 
 
-def automatic_masks(
-    sam: Sam, weights: Path, scenes: Sequence[SyntheticScene], cache: Path
-) -> list[Masks]:
+def automatic_masks(weights: Path, scenes: Sequence[SyntheticScene], cache: Path) -> list[Masks]:
     """Run the demo preset on every scene, or read what an earlier run of the same kept."""
-    settings = json.dumps([DEMO_MASK_SETTINGS, HELD_OUT_SEED, len(scenes)])
+    settings = json.dumps([mask_settings(weights).fingerprint(), HELD_OUT_SEED, len(scenes)])
     key = hashlib.sha256(weights.read_bytes() + settings.encode()).hexdigest()[:16]
     path = cache / f"masks_{key}.json"
     if path.exists():
         return [Masks(**entry) for entry in json.loads(path.read_text())]
-    generator = make_mask_generator(sam)
+    generator = make_mask_generator(weights)
     made = []
     for scene in track(scenes, "Automatic masks"):
         start = time.process_time()
-        records = generator.generate(scene.image)
-        made.append(Masks(records, time.process_time() - start))
+        proposals = generator.generate(scene.image)
+        seconds = time.process_time() - start
+        segmentations = [full_rle(proposal, scene.image) for proposal in proposals]
+        made.append(Masks(segmentations, [list(p.bbox_xyxy_px) for p in proposals], seconds))
     cache.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([vars(masks) for masks in made]))
     return made
@@ -127,7 +128,7 @@ def recall(scenes: Sequence[SyntheticScene], made: Sequence[Masks]) -> Figures:
     """Share of the objects that some automatic mask matches with IoU >= 0.5."""
     found, best_per_mask = defaultdict(list), []
     for scene, masks in zip(scenes, made, strict=True):
-        overlaps = mask_overlaps([r["segmentation"] for r in masks.records], _truth(scene))
+        overlaps = mask_overlaps(masks.segmentations, _truth(scene))
         for column, item in enumerate(scene.objects):
             reached = overlaps[:, column].max(initial=0)
             found[item.kind].append(bool(reached >= MATCH_IOU))
@@ -140,7 +141,9 @@ def recall(scenes: Sequence[SyntheticScene], made: Sequence[Masks]) -> Figures:
         "share_on_an_object": float((best >= MATCH_IOU).mean()),
         "share_off_every_object": float((best < OFF_IOU).mean()),
         "cpu_s_per_scene": mean([masks.cpu_s for masks in made]),
-        "settings": DEMO_MASK_SETTINGS,
+        "settings": mask_settings(Path()).model_dump(
+            mode="json", exclude={"checkpoint", "device", "points_per_batch"}
+        ),
     }
 
 
@@ -156,12 +159,12 @@ def name_masks(
     for number, (scene, masks) in enumerate(
         track(list(zip(scenes, made, strict=True)), "Naming crops")
     ):
-        boxes = [mask_box(record) for record in masks.records]
+        boxes = masks.boxes_xyxy_px
         crops = [crop_region(scene.image, box, DEFAULT_MARGIN) for box in boxes]
         start = time.process_time()
         namings = namer.name(crops)
         seconds += time.process_time() - start
-        overlaps = mask_overlaps([r["segmentation"] for r in masks.records], _truth(scene))
+        overlaps = mask_overlaps(masks.segmentations, _truth(scene))
         for row, naming in zip(overlaps, namings, strict=True):
             index = int(row.argmax()) if len(row) else -1
             item = scene.objects[index] if len(row) else None
@@ -316,7 +319,7 @@ def main() -> None:
     scenes = [generate_scene(seed, SCENE_PX) for seed in track(seeds, "Drawing scenes")]
     weights = args.models / "sam" / "model.safetensors"
     sam, lvlm = load_small_sam(weights), LvlmNamer(args.models / "lvlm")
-    made = automatic_masks(sam, weights, scenes, args.cache)
+    made = automatic_masks(weights, scenes, args.cache)
     named, seconds_per_crop = name_masks(lvlm, scenes, made)
     cut = true_crops(scenes)
     namings = lvlm.name(cut.crops)

@@ -1,37 +1,36 @@
-"""The demo preset of the automatic mask generator: what suits the small SAM on 512 px tiles."""
+"""The demo's automatic masks, made as the engine makes them: its backend, its `demo` preset."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from segment_anything import SamAutomaticMaskGenerator
-from segment_anything.modeling import Sam
+import numpy as np
+from pycocotools import mask as coco_mask
 
-from lae_tasks.backends.small_sam import EarlyFilterMaskGenerator
+from lae_tasks.backends.protocols import Image, MaskProposal
+from lae_tasks.backends.sam import SamMaskGenerator
+from lae_tasks.config import SegmentConfig, load_config
+from lae_tasks.geometry import mask_in_window
 
-DEMO_MASK_SETTINGS: dict[str, Any] = {
-    "points_per_side": 16,
-    "pred_iou_thresh": 0.5,
-    "stability_score_thresh": 0.6,
-    "stability_score_offset": 0.5,
-    "box_nms_thresh": 0.5,
-    "crop_n_layers": 0,
-    "crop_n_points_downscale_factor": 1,
-    "crop_nms_thresh": 0.5,
-    "min_mask_region_area": 0,
-}
-"""Arguments of ``SamAutomaticMaskGenerator``."""
+CONFIG = Path(__file__).parent / "lae.yaml"
 
 
-def make_mask_generator(sam: Sam, **changes: Any) -> SamAutomaticMaskGenerator:
-    """Make the generator of the demo preset.
+def mask_settings(checkpoint: Path, **changes: Any) -> SegmentConfig:
+    """The demo preset's settings for a checkpoint of the small SAM, with changes."""
+    settings = load_config(CONFIG).segment
+    return settings.model_copy(update={"checkpoint": checkpoint, "device": "cpu", **changes})
 
-    Args:
-        sam: the model.
-        changes: settings that differ from ``DEMO_MASK_SETTINGS``.
 
-    Returns:
-        The generator; it returns masks in COCO's compressed run-length encoding.
-    """
-    settings = {**DEMO_MASK_SETTINGS, **changes}
-    return EarlyFilterMaskGenerator(sam, output_mode="coco_rle", **settings)
+def make_mask_generator(checkpoint: Path, **changes: Any) -> SamMaskGenerator:
+    """The generator of the demo preset, on one thread."""
+    return SamMaskGenerator(mask_settings(checkpoint, **changes), threads=1)
+
+
+def full_rle(proposal: MaskProposal, image: Image) -> dict[str, Any]:
+    """A mask as COCO's compressed run-length encoding of the image's size, counts as str."""
+    height_px, width_px = image.shape[:2]
+    window = (0, 0, width_px, height_px)
+    placed = mask_in_window(proposal.mask, proposal.bbox_xyxy_px, window)
+    rle = coco_mask.encode(np.asfortranarray(placed, dtype=np.uint8))
+    return {"size": [height_px, width_px], "counts": rle["counts"].decode("ascii")}

@@ -10,14 +10,11 @@ import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from pycocotools import mask as coco_mask
-from segment_anything import SamAutomaticMaskGenerator
 
-from demo.masks import make_mask_generator
+from demo.masks import full_rle, make_mask_generator
 from demo.scenes import generate_scene
 from demo.scenes.world import encode_mask
 from demo.train import sam as sam_training
@@ -30,7 +27,7 @@ from demo.train.crops import (
     save_crops,
 )
 from demo.train.data import DEFAULT_CACHE, SCENE_PX, instance_map
-from lae_tasks.backends.small_sam import load_small_sam
+from lae_tasks.backends.sam import SamMaskGenerator
 from lae_tasks.crops import DEFAULT_MARGIN, crop_region
 
 logger = logging.getLogger(__name__)
@@ -39,9 +36,7 @@ SEEN_SEED, UNSEEN_SEED = 0, 500_000
 _MATCH_IOU, _OFF_IOU = 0.5, 0.1
 
 
-def scene_crops(
-    generator: SamAutomaticMaskGenerator, seed: int
-) -> Iterator[tuple[UnsignedArray, str]]:
+def scene_crops(generator: SamMaskGenerator, seed: int) -> Iterator[tuple[UnsignedArray, str]]:
     """Cut the automatic masks of one scene.
 
     Args:
@@ -55,8 +50,8 @@ def scene_crops(
     """
     scene = generate_scene(seed, SCENE_PX)
     truth = [encode_mask(item, SCENE_PX, SCENE_PX) for item in scene.objects]
-    for record in generator.generate(scene.image):
-        overlaps = coco_mask.iou([record["segmentation"]], truth, [0] * len(truth))
+    for proposal in generator.generate(scene.image):
+        overlaps = coco_mask.iou([full_rle(proposal, scene.image)], truth, [0] * len(truth))
         best = float(np.max(overlaps)) if len(truth) else 0.0
         if best >= _MATCH_IOU:
             kind = scene.objects[int(np.argmax(overlaps))].kind
@@ -64,7 +59,7 @@ def scene_crops(
             kind = BACKGROUND
         else:
             continue
-        yield crop_region(scene.image, mask_box(record), DEFAULT_MARGIN), kind
+        yield crop_region(scene.image, proposal.bbox_xyxy_px, DEFAULT_MARGIN), kind
     # The generator seldom masks bare ground, so a few such crops are added.
     rng = np.random.default_rng(seed)
     ids = instance_map(scene)
@@ -72,16 +67,7 @@ def scene_crops(
         yield crop_region(scene.image, box, DEFAULT_MARGIN), BACKGROUND
 
 
-def mask_box(record: dict[str, Any]) -> tuple[float, float, float, float]:
-    """Box of a generated mask as x0, y0, x1, y1 with exclusive ends.
-
-    The generator's own ``bbox`` counts from the first to the last pixel, one too few.
-    """
-    x, y, width, height = record["bbox"]
-    return x, y, x + width + 1, y + height + 1
-
-
-def make_crops(generator: SamAutomaticMaskGenerator, first_seed: int, scenes: int) -> Crops:
+def make_crops(generator: SamMaskGenerator, first_seed: int, scenes: int) -> Crops:
     """Cut the automatic masks of ``scenes`` scenes, see :func:`scene_crops`."""
     seeds = range(first_seed, first_seed + scenes)
     return collect(pair for seed in seeds for pair in scene_crops(generator, seed))
@@ -96,12 +82,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
     # A coarser grid than the demo's gives the same masks of fewer objects, so of more scenes in
     # the same time; a lower threshold lets more of the doubtful ones through.
-    generator = make_mask_generator(
-        load_small_sam(args.sam), points_per_side=12, pred_iou_thresh=0.35
-    )
+    generator = make_mask_generator(args.sam, points_per_side=12, pred_iou_thresh=0.35)
     for name, seed, scenes in (
         ("unseen_crops", UNSEEN_SEED, args.unseen_scenes),
         ("sam_crops", SEEN_SEED, args.scenes),

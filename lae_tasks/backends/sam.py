@@ -8,9 +8,10 @@ import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
+from lae_tasks.backends.automatic_masks import EarlyFilterMaskGenerator
 from lae_tasks.backends.common import files_revision, prepare
 from lae_tasks.backends.protocols import Image, MaskProposal
-from lae_tasks.backends.small_sam import EarlyFilterMaskGenerator, load_small_sam
+from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import largest_part, mask_bbox

@@ -2,14 +2,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from segment_anything import SamAutomaticMaskGenerator
 
-from demo.masks import DEMO_MASK_SETTINGS, make_mask_generator
-from demo.scenes import generate_scene
 from lae_tasks.backends.small_sam import (
     FORMAT,
     SmallSamConfig,
@@ -85,23 +81,3 @@ def test_weights_that_do_not_fit(tmp_path: Path, saved: Path) -> None:
 def test_patch_must_divide_the_image() -> None:
     with pytest.raises(ConfigError, match="image_px=100"):
         build_small_sam(SmallSamConfig(image_px=100))
-
-
-@pytest.mark.parametrize("layers", [0, 1])
-def test_early_filter_gives_the_stock_generators_masks(layers: int) -> None:
-    sam = load_small_sam(COMMITTED)
-    image = generate_scene(900_001, 512).image
-    settings = {**DEMO_MASK_SETTINGS, "points_per_side": 6, "crop_n_layers": layers}
-    stock = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **settings).generate(image)
-    early = make_mask_generator(sam, points_per_side=6, crop_n_layers=layers).generate(image)
-    assert len(early) == len(stock) > 0
-    for a, b in zip(early, stock, strict=True):
-        assert a["segmentation"] == b["segmentation"]
-        assert a["bbox"] == b["bbox"]
-        assert np.isclose(a["predicted_iou"], b["predicted_iou"])
-
-
-def test_early_filter_of_an_image_without_masks() -> None:
-    sam = load_small_sam(COMMITTED)
-    generator = make_mask_generator(sam, points_per_side=4, pred_iou_thresh=0.999)
-    assert generator.generate(generate_scene(1, 512).image) == []
