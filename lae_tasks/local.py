@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
 from lae_tasks.night import SHARD_STAGES, Night, plan, run_stage
+from lae_tasks.process import die_with_parent
 from lae_tasks.storage import open_storage
 
 #: Called after each step with what was done, the steps done so far, and all that are known.
@@ -40,7 +41,7 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
     progress("ingest", 1, total)
     # spawn: a fork would share torch's threads and the S3 connections of this process.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=die_with_parent) as pool:
         running = {pool.submit(_run_shard, config, night, shard): shard for shard in shards}
         for future in as_completed(running):
             manifests += future.result()

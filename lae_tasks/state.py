@@ -51,13 +51,16 @@ def read_plan(store: Storage, night: str) -> dict[str, list[Scene]]:
 def load_state(store: Storage, night: str | None = None) -> State:
     """Reads what is committed in a store.
 
+    Nights that are not routed yet are left out whole: their tiles would look like tiles on which
+    there is nothing.
+
     Args:
         store: The store.
         night: Only this night's scenes, tiles, regions, labels and decisions; by default all.
             Review items and verdicts are always read whole.
     """
     state = State()
-    nights = [night] if night else [ingest.night for ingest in iter_manifests(store, "ingest")]
+    nights = [route.night for route in iter_manifests(store, "route", night)]
     for each in nights:
         plan = read_plan(store, each)
         for scenes in plan.values():

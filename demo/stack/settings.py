@@ -177,6 +177,11 @@ class Settings:
             # A task that went down with the stack is taken up again after a minute, not five.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
+            # A steward who tries the demo wants to see their release soon.
+            "AIRFLOW_VAR_LAE_REVIEW_QUIET_S": "10",
+            "AIRFLOW_VAR_LAE_REVIEW_POLL_S": "5",
+            # Each task's log would begin with it.
+            "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
             "AIRFLOW_CONN_LAE_S3": json.dumps(self._s3_connection()),
             "AIRFLOW_CONN_LAE_LABEL_STUDIO": json.dumps(
                 {

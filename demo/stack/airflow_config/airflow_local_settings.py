@@ -9,9 +9,12 @@ the imported modules the scheduler must be started anew.
 import sys
 
 if "scheduler" in sys.argv:
+    import airflow.providers.amazon.aws.hooks.s3
     import lae_tasks.backends.clip
     import lae_tasks.backends.lvlm
     import lae_tasks.backends.sam
     import lae_tasks.night
     import lae_tasks.stages.release
-    import lae_tasks.stages.validate  # noqa: F401
+    import lae_tasks.stages.review
+    import lae_tasks.stages.validate
+    import lae_tasks.status  # noqa: F401

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 from lae_airflow.operators.base import EngineOperator, skip_without_news
+from lae_tasks.process import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context, XComArg
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Lets the kernel end this process when the one that supervises it is gone.
-
-    Without it a task whose worker was killed lives on as an orphan: it holds the GPU and works
-    beside its own retry.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class StageOperator(EngineOperator):

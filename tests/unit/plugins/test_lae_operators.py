@@ -82,7 +82,7 @@ def test_a_task_does_not_outlive_its_supervisor() -> None:
     code = """if True:
         import os, sys, time
         sys.path.insert(0, "plugins")
-        from lae_airflow.operators.night import die_with_parent
+        from lae_tasks.process import die_with_parent
         if os.fork() == 0:
             die_with_parent()
             print(os.getpid(), flush=True)
