@@ -9,7 +9,8 @@ the imported modules the scheduler must be started anew.
 import sys
 
 if "scheduler" in sys.argv:
-    import airflow.providers.amazon.aws.hooks.s3
+    import airflow.providers.amazon.aws.hooks.s3  # noqa: F401
+
     import lae_tasks.backends.clip
     import lae_tasks.backends.lvlm
     import lae_tasks.backends.sam
