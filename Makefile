@@ -38,11 +38,11 @@ demo: setup ## Start everything, run a night through Airflow, print its table an
 .PHONY: up down status logs
 up: setup ## Start S3, Label Studio and Airflow on this machine
 	@$(BIN)/python -m demo.stack up
-down: setup ## Stop them
+down: ## Stop them
 	@$(BIN)/python -m demo.stack down
-status: setup ## Say which of them work
+status: ## Say which of them work
 	@$(BIN)/python -m demo.stack status
-logs: setup ## Print the end of their logs
+logs: ## Print the end of their logs
 	@$(BIN)/python -m demo.stack logs
 
 .PHONY: test lint format

@@ -103,7 +103,10 @@ def run(
 
         run_night(settings, night, workers, told)
     if push and os.environ.get("LABEL_STUDIO_URL"):
-        _report_push(_push(settings, night))
+        if settings.store.startswith("s3://"):
+            _report_push(_push(settings, night))
+        else:
+            out.print("Not sent to Label Studio: it fetches images from S3, not from a folder")
     found = _status(settings, night)
     if release and (found.scenes or found.release):
         _publish(settings)

@@ -6,6 +6,7 @@ The command line and Airflow both call `run_stage`; neither knows more of a stag
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 
 from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
@@ -20,7 +21,7 @@ from lae_tasks.contracts import (
     Scene,
     Tile,
 )
-from lae_tasks.errors import ContractError
+from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import read_plan
@@ -48,6 +49,15 @@ class Night:
     config: Config
     raw: Storage
     store: Storage
+
+    def __post_init__(self) -> None:
+        """Refuses what is no date: a night's name becomes part of keys, and is sorted."""
+        try:
+            well_formed = date.fromisoformat(self.night).isoformat() == self.night
+        except ValueError:
+            well_formed = False
+        if not well_formed:
+            raise ConfigError(f"night {self.night!r}: give a date such as 2026-11-22")
 
 
 def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:

@@ -17,7 +17,7 @@ import rasterio
 import rasterio.crs
 import rasterio.warp
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from lae_tasks.errors import LaeError
@@ -29,6 +29,19 @@ _STRICT = {
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
     "GDAL_PAM_ENABLED": "NO",
+}
+
+#: How a file of each GDAL driver that is used begins. All read pixels from the file itself; others,
+#: such as VRT or WMS, would follow what the file says to other files and hosts.
+_SIGNATURES = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",  # BigTIFF
+    b"MM\0+": "GTiff",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\0\0\0\x0cjP": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
 }
 
 Affine6 = tuple[float, float, float, float, float, float]
@@ -68,6 +81,8 @@ class Raster:
         self._bands = bands or _display_bands(source)
         if max(self._bands) > source.count:
             raise UnreadableError(f"band {max(self._bands)} asked for, the file has {source.count}")
+        if self._has_palette and source.dtypes[0] != "uint8":
+            raise UnreadableError(f"a palette of {source.dtypes[0]} cannot be shown; use 8 bits")
 
     @property
     def info(self) -> RasterInfo:
@@ -98,7 +113,7 @@ class Raster:
         None for 8-bit data: it was made for display already, and stretching it again would
         change colours from scene to scene for nothing.
         """
-        if self._source.dtypes[0] == "uint8":
+        if self._source.dtypes[0] == "uint8" or self._has_palette:
             return None
         scale = max(1.0, max(self._source.width, self._source.height) / _STRETCH_SAMPLE_PX)
         shape = (math.ceil(self._source.height / scale), math.ceil(self._source.width / scale))
@@ -141,13 +156,17 @@ class Raster:
 
     def _colour(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """One band as three: by its palette if it has one, else as grey."""
-        if self._source.colorinterp[self._bands[0] - 1] != ColorInterp.palette:
+        if not self._has_palette:
             return np.repeat(grey, 3, axis=0)
         table = np.zeros((256, 3), dtype=np.uint8)
         for value, colour in self._source.colormap(self._bands[0]).items():
             table[value] = colour[:3]
         coloured: npt.NDArray[np.uint8] = table[grey[0]].transpose(2, 0, 1)
         return coloured
+
+    @property
+    def _has_palette(self) -> bool:
+        return bool(self._source.colorinterp[self._bands[0] - 1] == ColorInterp.palette)
 
 
 @contextmanager
@@ -168,13 +187,22 @@ def open_raster(path: Path, bands: tuple[int, ...] | None = None) -> Iterator[Ra
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            source = rasterio.open(path)
+            source = rasterio.open(path, driver=_driver(path))
         except (RasterioError, RasterioIOError) as error:
             raise UnreadableError(f"not a raster that GDAL knows: {_root_cause(error)}") from error
         with source:
             if source.count == 0:
                 raise UnreadableError("the file is a container without bands of its own")
             yield Raster(source, bands)
+
+
+def _driver(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(16)
+    for signature, driver in _SIGNATURES.items():
+        if start.startswith(signature):
+            return driver
+    raise UnreadableError("not a raster: it begins neither as TIFF, PNG, JPEG nor JPEG 2000 does")
 
 
 def _root_cause(error: BaseException) -> str:
@@ -192,15 +220,18 @@ def _display_bands(source: rasterio.DatasetReader) -> tuple[int, ...]:
     return tuple(shown[:3]) if len(shown) >= 3 else (1,)
 
 
-def _ground_sampling_distance_m(source: rasterio.DatasetReader) -> float:
-    """Mean length of a pixel's sides in metres, measured at the centre of the scene."""
+def _ground_sampling_distance_m(source: rasterio.DatasetReader) -> float | None:
+    """Mean length of a pixel's sides in metres, at the centre; None if the CRS knows no metres."""
     x, y = source.transform @ (source.width / 2, source.height / 2)
     if (
         source.crs.is_geographic
     ):  # degrees: https://en.wikipedia.org/wiki/Geographic_coordinate_system
         metres_x, metres_y = 111_320 * math.cos(math.radians(y)), 110_574.0
     else:
-        factor = source.crs.linear_units_factor[1]
+        try:
+            factor = source.crs.linear_units_factor[1]
+        except CRSError:  # an engineering or local system
+            return None
         metres_x = metres_y = factor
         if source.crs.to_epsg() in (3857, 3395):  # Mercator stretches by 1 / cos(latitude)
             _, latitude = rasterio.warp.transform(source.crs, "EPSG:4326", [x], [y])

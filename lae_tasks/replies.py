@@ -44,14 +44,17 @@ def parse_reply(text: str) -> ParsedReply:
     Raises:
         UnparsableReplyError: If there is neither a quoted name nor "Unrecognized".
     """
+    unrecognized = _UNRECOGNIZED.search(text)
     for match in _QUOTED.finditer(text):
+        if unrecognized and unrecognized.start() < match.start():
+            break  # what is quoted after it is reasoning
         name = match["name"].strip().strip(".,;:")
         if _UNRECOGNIZED.fullmatch(name):
             return ParsedReply(None, None, None)
         if name and name.lower() != "object category":
             # The prompt's own words are sometimes said again before the answer.
             return ParsedReply(name, _likelihood(text[match.end() :]), match.span("name"))
-    if _UNRECOGNIZED.search(text):
+    if unrecognized:
         return ParsedReply(None, None, None)
     raise UnparsableReplyError(f'no quoted category and no "Unrecognized" in {text[:200]!r}')
 

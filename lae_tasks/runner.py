@@ -109,6 +109,10 @@ def run(
     if done and done.fingerprint == work.fingerprint:
         logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
         return done
+    if done:
+        # From here to the new manifest the shard counts as not done: a kill must not leave the
+        # old manifest beside new tables.
+        store.delete(f"{work.base_key}.json")
     started = time.monotonic()
     tables: dict[type[Record], list[Record]] = {kind: [] for kind in work.record_types}
     rejections: list[Rejection] = []

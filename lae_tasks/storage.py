@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import boto3
 import botocore.exceptions
@@ -96,11 +96,14 @@ def open_storage(uri: str, client: Any = None) -> Storage:
     Raises:
         ConfigError: If the scheme is not supported.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "s3" and parts.netloc:
-        return S3Storage(parts.netloc, parts.path.strip("/"), client or s3_client())
-    if parts.scheme in ("", "file"):
-        return LocalStorage(Path(parts.path))
+    if "://" not in uri:
+        return LocalStorage(Path(uri))
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return LocalStorage(Path(unquote(rest)))
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return S3Storage(bucket, prefix.strip("/"), client or s3_client())
     raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix or a local folder")
 
 
@@ -219,7 +222,8 @@ class LocalStorage:
         self.uri = str(self.root)
 
     def _path(self, key: str) -> Path:
-        path = (self.root / key).resolve()
+        # Lexically: a link to imagery elsewhere is fine, a key that climbs out is not.
+        path = Path(os.path.normpath(self.root / key))
         if not path.is_relative_to(self.root):
             raise ConfigError(f"key {key!r} leaves the folder {self.root}; use keys without '..'")
         return path

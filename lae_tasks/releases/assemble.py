@@ -32,7 +32,8 @@ from lae_tasks.state import State
 logger = logging.getLogger(__name__)
 
 _MIN_COVER = 0.5
-"""A mask that covers less of a steward's box than this no longer fits it."""
+"""A mask no longer fits a steward's box that keeps less than this share of its pixels, or that it
+fills less than this share as well as it filled its own."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,10 @@ def adjusted_mask(region: Region, bbox_xyxy_px: BoxPx) -> Mask:
     x0, y0, x1, y1 = bbox_xyxy_px
     old = decode_mask(region.mask_rle, region.bbox_xyxy_px)
     cut = mask_in_window(old, region.bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0))
-    return cut if cut.mean() >= _MIN_COVER else _rectangle(bbox_xyxy_px)
+    # Compared with the mask itself, not with the box: an airplane fills a quarter of its own box.
+    keeps_its_pixels = cut.sum() >= _MIN_COVER * old.sum()
+    fills_the_box = cut.mean() >= _MIN_COVER * old.mean()
+    return cut if keeps_its_pixels and fills_the_box else _rectangle(bbox_xyxy_px)
 
 
 def _categories(

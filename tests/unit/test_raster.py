@@ -156,3 +156,28 @@ def test_real_images_are_read_and_damaged_ones_refused() -> None:
             refused.add(path.name)
     assert refused == damaged
     assert len(files) == 33
+
+
+def test_a_file_that_points_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    write_raster(tmp_path / "secret.tif", gradient(3, 9, 9))
+    vrt = tmp_path / "harmless.tif"
+    vrt.write_text(
+        '<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1">'
+        f"<SimpleSource><SourceFilename>{tmp_path / 'secret.tif'}</SourceFilename>"
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(UnreadableError, match="not a raster"), open_raster(vrt):
+        pass
+
+
+def test_a_local_coordinate_system_has_no_resolution_in_metres(tmp_path: Path) -> None:
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    path = write_raster(tmp_path / "local.tif", gradient(1, 9, 9), crs=local)
+    with open_raster(path) as raster:
+        assert raster.info.gsd_m in (None, 0.5)
+
+
+def test_a_palette_of_sixteen_bits_is_refused(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", gradient(1, 9, 9, "uint16", 900), photometric="palette")
+    with pytest.raises(UnreadableError, match="palette of uint16"), open_raster(path):
+        pass

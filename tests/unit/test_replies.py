@@ -23,6 +23,7 @@ from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidenc
         ('"ship."', "ship", None),
         ('"Unrecognized" The crop shows bare soil.', None, None),
         ("Unrecognized. It is too blurred.", None, None),
+        ('Unrecognized. The picture shows a "field" of one colour.', None, None),
         ("The object is unrecognised", None, None),
     ],
 )

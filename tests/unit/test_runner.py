@@ -92,6 +92,18 @@ def test_a_stage_that_dies_commits_nothing(store: LocalStorage) -> None:
     assert list(store.list()) == []
 
 
+def test_a_shard_that_is_run_again_and_dies_does_not_count_as_done(store: LocalStorage) -> None:
+    run(store, WORK, ["t1", "t2", "t3"], results())
+
+    def dies() -> Iterator[Done | Rejection]:
+        raise MemoryError
+        yield
+
+    with pytest.raises(MemoryError):
+        run(store, replace(WORK, config_sha256="other"), ["t1"], dies())
+    assert read_manifest(store, "segment", "2026-11-22", "0000") is None
+
+
 def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:
     store.write("runs/segment/2026-11-22/0000.json", b"{}")
     with pytest.raises(ContractError, match=r"0000\.json: not a manifest"):

@@ -142,6 +142,17 @@ def test_s3_errors_name_place_and_remedy(s3: S3Server) -> None:
         S3Storage("any", "", down).read("k")
 
 
+def test_links_in_a_folder_are_followed_and_odd_names_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"1")
+    folder = tmp_path / "all #3?"
+    folder.mkdir()
+    (folder / "link.tif").symlink_to(tmp_path / "a.tif")
+    storage = open_storage(str(folder))
+    assert [info.key for info in storage.list()] == ["link.tif"]
+    assert storage.read("link.tif") == b"1"
+    assert open_storage(f"file://{str(folder).replace(' ', '%20')}").read("link.tif") == b"1"
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match="use s3://"):
         open_storage("gs://bucket/x")

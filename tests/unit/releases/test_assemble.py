@@ -122,16 +122,17 @@ def test_an_adjusted_box_cuts_the_mask(world):
     adjusted = objects_of(assemble(world.state, world.config))[region_id]
     assert adjusted.bbox_scene_xyxy_px == box
     cut = decode_mask(region.mask_rle, region.bbox_xyxy_px)[2:, 3:]
-    assert adjusted.area_px == (cut.sum() if cut.mean() >= 0.5 else cut.size)
+    assert adjusted.area_px == cut.sum()
 
 
 @pytest.mark.parametrize(
     ("box", "area"),
     [
-        ((0, 0, 10, 10), 60),  # the mask covers 60 of 100
-        ((0, 0, 10, 12), 60),  # 60 of 120: just half
-        ((0, 0, 10, 13), 130),  # less than half: the box as a rectangle
-        ((0, 0, 5, 10), 30),
+        ((0, 0, 10, 10), 60),  # the mask fills 0.6 of its own box
+        ((0, 0, 10, 20), 60),  # 0.3 of this: just half as well
+        ((0, 0, 10, 21), 210),  # less: the box as a rectangle
+        ((0, 0, 5, 10), 30),  # half of its pixels
+        ((0, 0, 4, 10), 40),  # fewer: the box
     ],
 )
 def test_a_mask_that_no_longer_fits_gives_way_to_the_box(box, area):
