@@ -84,18 +84,30 @@ def _ingest(night: Night, shard: str) -> Manifest:
     # Every other night, not only earlier ones: a backfill must not take in scenes again.
     others = [m for m in iter_manifests(night.store, "ingest") if m.night != night.night]
     known = [scene for m in others for scene in read_table(night.store, m.outputs[0].key, Scene)]
+    # What this night registered before stays in it, in its shard, even if its object is gone from
+    # the raw prefix by now: a rerun adds scenes and never loses one.
+    kept = [
+        ingest.Registered(scene, shard_of)
+        for shard_of, scenes in sorted(read_plan(night.store, night.night).items())
+        for scene in scenes
+    ]
+    own = {(k.scene.raw_key, k.scene.etag) for k in kept}
     objects = ingest.unknown_objects(night.raw.list(), known)
+    fresh = [info for info in objects if (info.key, info.etag) not in own]
     config = night.config.ingest
+    everything = own | {(info.key, info.etag) for info in objects}
     work = Work(
         stage="ingest",
         night=night.night,
         shard=shard,
         record_types=(Scene, Assignment),
         config_sha256=config.fingerprint(),
-        inputs=tuple(f"{info.key}|{info.etag}" for info in objects),
+        inputs=tuple(f"{key}|{etag}" for key, etag in sorted(everything)),
     )
-    results = ingest.run(objects, night.raw, (scene.scene_id for scene in known), config)
-    return run(night.store, work, [info.key for info in objects], results)
+    known_ids = [scene.scene_id for scene in known]
+    results = ingest.run(fresh, night.raw, known_ids, config, kept)
+    keys = [k.scene.raw_key for k in kept] + [info.key for info in fresh]
+    return run(night.store, work, keys, results)
 
 
 def _tile(night: Night, shard: str) -> Manifest:

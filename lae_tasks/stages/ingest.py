@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lae_tasks.config import IngestConfig
@@ -17,6 +18,14 @@ STAGE = "ingest"
 _ID_HEX_DIGITS = 16
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A scene that the night has already, and its shard."""
+
+    scene: Scene
+    shard: str
+
+
 def unknown_objects(objects: Iterable[ObjectInfo], known: Iterable[Scene]) -> list[ObjectInfo]:
     """The objects that no other night registered under this key and etag, by key."""
     registered = {(scene.raw_key, scene.etag) for scene in known}
@@ -24,7 +33,11 @@ def unknown_objects(objects: Iterable[ObjectInfo], known: Iterable[Scene]) -> li
 
 
 def run(
-    objects: Sequence[ObjectInfo], raw: Storage, known_ids: Iterable[str], config: IngestConfig
+    objects: Sequence[ObjectInfo],
+    raw: Storage,
+    known_ids: Iterable[str],
+    config: IngestConfig,
+    kept: Sequence[Registered] = (),
 ) -> Iterator[Done | Rejection]:
     """Reads every object whole once, and registers those that are sound.
 
@@ -33,11 +46,19 @@ def run(
         raw: The storage that they lie in.
         known_ids: Scenes of other nights: the same bytes under a new name are no new scene.
         config: The stage's settings.
+        kept: Scenes that this night registered before. They stay in their shards; new scenes go
+            to new shards.
 
     Yields:
-        One Done (a Scene and its Assignment to a shard) or Rejection for each object, by its key.
+        One Done (a Scene and its Assignment to a shard) or Rejection for each kept scene and each
+        object, by its key.
     """
     seen = dict.fromkeys(known_ids, "a scene of another night")
+    for each in kept:
+        seen[each.scene.scene_id] = each.scene.raw_key
+        assignment = Assignment(scene_id=each.scene.scene_id, shard=each.shard)
+        yield Done(each.scene.raw_key, (each.scene, assignment))
+    first_shard = 1 + max((int(each.shard) for each in kept), default=-1)
     registered = 0
     for info in objects:
         scene = _read(info, raw, config)
@@ -51,7 +72,7 @@ def run(
             )
         elif isinstance(scene, Scene):
             seen[scene.scene_id] = info.key
-            shard = f"{registered // config.shard_scenes:04d}"
+            shard = f"{first_shard + registered // config.shard_scenes:04d}"
             registered += 1
             assignment = Assignment(scene_id=scene.scene_id, shard=shard)
             yield Done(info.key, (scene, assignment))

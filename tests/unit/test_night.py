@@ -1,0 +1,67 @@
+"""A night: what it registered stays, what another night registered is known."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.stack.settings import REPO
+from lae_tasks.config import load_config
+from lae_tasks.errors import ConfigError, ContractError
+from lae_tasks.local import open_night
+from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.state import read_plan
+from tests.unit.rasters import gradient, write_raster
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number in range(3):
+        write_raster(raw / f"{number}.tif", gradient(3, 20, 20 + number))
+    return another(tmp_path, "2026-11-22")
+
+
+def another(folder: Path, name: str) -> Night:
+    config = load_config(
+        REPO / "demo" / "lae.yaml", raw=str(folder / "raw"), store=str(folder / "store")
+    )
+    return open_night(config, name)
+
+
+def shards(night: Night) -> dict[str, list[str]]:
+    found = read_plan(night.store, night.night)
+    return {shard: [scene.raw_key for scene in scenes] for shard, scenes in found.items()}
+
+
+def test_a_rerun_adds_scenes_and_never_loses_one(night: Night, tmp_path: Path) -> None:
+    first = run_stage(night, "ingest")
+    assert shards(night) == {"0000": ["0.tif", "1.tif"], "0001": ["2.tif"]}
+    assert run_stage(night, "ingest") == first
+    (tmp_path / "raw" / "0.tif").unlink()
+    write_raster(tmp_path / "raw" / "new.tif", gradient(3, 30, 30))
+    again = run_stage(night, "ingest")
+    assert (again.n_in, again.n_done) == (4, 4)
+    assert shards(night) == {"0000": ["0.tif", "1.tif"], "0001": ["2.tif"], "0002": ["new.tif"]}
+    assert run_stage(night, "ingest") == again
+
+
+def test_another_night_takes_in_only_what_is_new(night: Night, tmp_path: Path) -> None:
+    run_stage(night, "ingest")
+    for name in ("2026-11-21", "2026-11-23"):
+        other = another(tmp_path, name)
+        assert run_stage(other, "ingest").n_in == 0
+        assert plan(other) == []
+
+
+def test_a_night_is_a_date(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("2026/11/22", "2026-1-2", "today", "20261122"):
+        with pytest.raises(ConfigError, match="give a date such as"):
+            another(tmp_path, name)
+
+
+def test_a_stage_whose_input_is_not_there_says_so(night: Night) -> None:
+    run_stage(night, "ingest")
+    with pytest.raises(ContractError, match="tile 2026-11-22/0000 is not committed"):
+        run_stage(night, "classify", "0000")
