@@ -313,7 +313,7 @@ def _publish(config: Config) -> None:
     from lae_tasks.storage import open_storage
 
     store = open_storage(config.store)
-    result = publish(load_state(store), config, store)
+    result = publish(lambda: load_state(store), config, store)
     word = "published" if result.new else "is up to date:"
     out.print(f"{word} {result.version} ({result.manifest.reason}), digest {result.digest[:12]}")
 

@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -72,11 +72,13 @@ class ReleaseResult:
     manifest: ReleaseManifest
 
 
-def publish(state: State, config: Config, store: Storage) -> ReleaseResult:
+def publish(read_state: Callable[[], State], config: Config, store: Storage) -> ReleaseResult:
     """Publishes the current truth as a new version, unless it is published already.
 
     Args:
-        state: Everything that the nights and the stewards have produced.
+        read_state: Reads everything that the nights and the stewards have produced. It is called
+            anew after a lost race: the winner may have published verdicts that were not there
+            before, and they must not be undone.
         config: The settings.
         store: Where the images are and the release goes.
 
@@ -86,16 +88,17 @@ def publish(state: State, config: Config, store: Storage) -> ReleaseResult:
     """
     for _ in range(_ATTEMPTS):
         try:
-            return _publish_once(state, config, store)
+            return _publish_once(read_state, config, store)
         except ConflictError as error:
             logger.info("another publisher was first (%s); reading again", error)
     raise TransientError(f"{store.uri}: other publishers won {_ATTEMPTS} times; publish again")
 
 
-def _publish_once(state: State, config: Config, store: Storage) -> ReleaseResult:
+def _publish_once(read_state: Callable[[], State], config: Config, store: Storage) -> ReleaseResult:
+    # The parent first: a state that is read after it holds at least what the parent was made of.
     published = list_versions(store)
     parent = read_release(store, published[-1]) if published else None
-    dataset = assemble(state, config, parent)
+    dataset = assemble(read_state(), config, parent)
     data = {
         coco.PATH: coco.encode(dataset, config.release),
         odvg.PATH: odvg.encode(dataset),

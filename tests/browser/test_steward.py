@@ -113,7 +113,7 @@ def test_one_relabelled_one_rejected_the_rest_right(
         access = S3Access(s3.key, s3.secret, region_name=s3.region)
         manifest = review.push(state, "2026-11-22", config, store, client, access)
         items = read_table(store, manifest.outputs[0].key, ReviewItem)
-        before = publish(state, config, store)
+        before = publish(lambda: state, config, store)
         state.review_items.update({item.region_id: item for item in items})
         project_id = client.find_project("Steward")
         assert project_id is not None
@@ -152,7 +152,7 @@ def test_one_relabelled_one_rejected_the_rest_right(
         assert desk.actions / len(verdicts) <= 2
 
         state.verdicts.update(verdicts_by_id(verdicts.values()))
-        after = publish(state, config, store)
+        after = publish(lambda: state, config, store)
         expected = released(before, store) | {item.region_id: item.category for item in items}
         expected[wrong_name.region_id] = "basketball court"
         del expected[no_object.region_id]

@@ -28,13 +28,13 @@ def world(s3):
 
 
 def test_a_release_on_s3(world, tmp_path):
-    first = publish(world.state, world.config, world.store)
+    first = publish(lambda: world.state, world.config, world.store)
     assert (first.version, first.new) == ("v1.0.0", True)
-    again = publish(world.state, world.config, world.store)
+    again = publish(lambda: world.state, world.config, world.store)
     assert (again.digest, again.new) == (first.digest, False)
 
     world.judge(world.region_ids()[0], VerdictAction.REJECT)
-    second = publish(world.state, world.config, world.store)
+    second = publish(lambda: world.state, world.config, world.store)
     assert (second.version, second.manifest.diff["removed"]) == ("v1.0.1", 1)
     assert latest_version(world.store) == "v1.0.1"
     assert [release.version for release in list_releases(world.store)] == ["v1.0.0", "v1.0.1"]
@@ -55,6 +55,6 @@ def test_a_release_on_s3(world, tmp_path):
 def test_the_digest_is_the_same_on_s3_and_on_disk(world, tmp_path):
     local = World(open_storage(str(tmp_path)))
     local.add_scene(3)
-    assert publish(local.state, local.config, local.store).digest == (
+    assert publish(lambda: local.state, local.config, local.store).digest == (
         read_release(world.store, "v1.0.0").digest
     )

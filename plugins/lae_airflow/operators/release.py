@@ -22,7 +22,7 @@ class ReleaseOperator(EngineOperator):
         # On its own it fills the task's log with hundreds of lines about itself.
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         engine = self.engine()
-        result = publish(load_state(engine.store), engine.config, engine.store)
+        result = publish(lambda: load_state(engine.store), engine.config, engine.store)
         self.log.info("%s: %s, digest %s", result.version, result.manifest.reason, result.digest)
         skip_without_news(context, result.new, f"{result.version} holds the present state already")
         summary: dict[str, Any] = {

@@ -19,9 +19,9 @@ def store(tmp_path_factory):
     """A store with two versions of one scene."""
     world = World(open_storage(str(tmp_path_factory.mktemp("store"))))
     world.add_scene(3)
-    publish(world.state, world.config, world.store)
+    publish(lambda: world.state, world.config, world.store)
     world.judge(world.region_ids()[0], VerdictAction.REJECT)
-    publish(world.state, world.config, world.store)
+    publish(lambda: world.state, world.config, world.store)
     return world.store
 
 
@@ -77,7 +77,7 @@ def test_another_version_leaves_nothing_of_the_first(store, tmp_path):
 def test_a_damaged_object_is_not_pulled(tmp_path):
     world = World(open_storage(str(tmp_path / "store")))
     world.add_scene(3)
-    manifest = publish(world.state, world.config, world.store).manifest
+    manifest = publish(lambda: world.state, world.config, world.store).manifest
     file = manifest.file("odvg/odvg.jsonl")
     world.store.write(file.key, b"damaged")
     with pytest.raises(ContractError, match="damaged: restore it"):
