@@ -69,9 +69,12 @@ def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
         shard: One of `plan(night)`; `all` for ingest and route.
 
     Raises:
-        ContractError: If a stage before it is not committed.
+        ConfigError: If there is no such stage.
+        ContractError: If there is no such shard, or a stage before it is not committed.
         LaeError: What the stage raises.
     """
+    if stage not in _STAGES:
+        raise ConfigError(f"stage {stage!r}: give one of {', '.join(_STAGES)}")
     return _STAGES[stage](night, shard)
 
 
@@ -111,7 +114,11 @@ def _ingest(night: Night, shard: str) -> Manifest:
 
 
 def _tile(night: Night, shard: str) -> Manifest:
-    scenes = read_plan(night.store, night.night)[shard]
+    shards = read_plan(night.store, night.night)
+    if shard not in shards:
+        known = ", ".join(sorted(shards)) or "none; run ingest first"
+        raise ContractError(f"shard {shard!r} of night {night.night}: its shards are: {known}")
+    scenes = shards[shard]
     ids = [scene.scene_id for scene in scenes]
     config = night.config.tile
     work = Work("tile", night.night, shard, (Tile,), config.fingerprint(), tuple(ids))

@@ -65,3 +65,7 @@ def test_a_stage_whose_input_is_not_there_says_so(night: Night) -> None:
     run_stage(night, "ingest")
     with pytest.raises(ContractError, match="tile 2026-11-22/0000 is not committed"):
         run_stage(night, "classify", "0000")
+    with pytest.raises(ConfigError, match="give one of ingest, tile"):
+        run_stage(night, "segmant", "0000")
+    with pytest.raises(ContractError, match="its shards are: 0000, 0001"):
+        run_stage(night, "tile", "0099")
