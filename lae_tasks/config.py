@@ -140,7 +140,8 @@ class RouteConfig(Section):
         "iou", description="containment: intersection over the smaller box, so parts go too"
     )
     reject_cut: bool = Field(
-        False, description="Reject what a tile's inner border cuts: the neighbour shows it whole"
+        False,
+        description="Reject what a tile's inner border cuts; if it fits the overlap, it has a twin",
     )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")

@@ -79,9 +79,6 @@ class Storage(Protocol):
     def download(self, key: str, path: Path) -> None:
         """Copies an object to a local file without holding it in memory."""
 
-    def upload(self, path: Path, key: str) -> None:
-        """Copies a local file to an object."""
-
     def delete(self, key: str) -> None:
         """Removes an object; nothing happens if it is not there."""
 
@@ -193,11 +190,6 @@ class S3Storage:
         except botocore.exceptions.BotoCoreError as error:
             raise TransientError(f"reading {self.uri}/{key}: {error}") from error
 
-    def upload(self, path: Path, key: str) -> None:
-        """Copies a local file to an object."""
-        with path.open("rb") as file:
-            self._call("put_object", key, Body=file)
-
     def delete(self, key: str) -> None:
         """Removes an object; nothing happens if it is not there."""
         self._call("delete_object", key)
@@ -287,14 +279,6 @@ class LocalStorage:
             shutil.copyfile(self._path(key), path)
         except FileNotFoundError as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
-
-    def upload(self, path: Path, key: str) -> None:
-        """Copies a local file to an object."""
-        target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-        shutil.copyfile(path, temporary)
-        temporary.replace(target)
 
     def delete(self, key: str) -> None:
         """Removes an object; nothing happens if it is not there."""
