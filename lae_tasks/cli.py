@@ -160,6 +160,8 @@ def review(
         manifest = _collect(settings)
         verdicts = manifest.outputs[0].rows if manifest else 0
         out.print(f"{verdicts} new verdicts")
+        for reason, count in (manifest.rejected_by_reason if manifest else {}).items():
+            out.print(f"{count} annotations refused: {reason}")
     else:
         raise typer.BadParameter("give push or collect", param_hint="ACTION")
 
@@ -300,11 +302,11 @@ def _report_push(manifest: "Manifest") -> None:
 
 def _collect(config: Config) -> "Manifest | None":
     from lae_tasks.stages.review import collect
-    from lae_tasks.state import load_state
+    from lae_tasks.state import load_reviews
     from lae_tasks.storage import open_storage
 
     store = open_storage(config.store)
-    return collect(load_state(store), config, store, _label_studio(), _today())
+    return collect(load_reviews(store), config, store, _label_studio(), _today())
 
 
 def _publish(config: Config) -> None:

@@ -109,7 +109,7 @@ class SegmentConfig(Section):
 class ClassifyConfig(Section):
     """The vision-language model that names crops, and CLIP beside it."""
 
-    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device"})
+    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device", "prompt"})
 
     model: str | None = Field(None, description="Folder or hub name of an image-text-to-text model")
     clip_model: str | None = Field(
@@ -141,7 +141,8 @@ class RouteConfig(Section):
     )
     reject_cut: bool = Field(
         False,
-        description="Reject what a tile's inner border cuts; if it fits the overlap, it has a twin",
+        description="Reject what a tile's border cuts and another tile shows whole; what every "
+        "tile cuts goes to review",
     )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")

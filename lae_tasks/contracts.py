@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 BoxPx = tuple[int, int, int, int]
+WindowPx = tuple[int, int, int, int]
 
 
 class Record(BaseModel):
@@ -86,7 +87,7 @@ class Tile(Record):
     tile_id: str
     scene_id: str
     raw_key: str
-    window_px: tuple[int, int, int, int]
+    window_px: WindowPx
     image_key: str
     image_sha256: str
     valid_fraction: Score
@@ -192,6 +193,7 @@ class ReviewItem(Record):
 
     Attributes:
         task_key: The task's own key in Label Studio (`data.lae_key`).
+        window_px: The tile's window, (x, y, width, height) in scene pixels.
         bbox_xyxy_px: As sent, in scene pixels.
     """
 
@@ -199,8 +201,19 @@ class ReviewItem(Record):
     task_key: str
     tile_id: str
     scene_id: str
+    window_px: WindowPx
     category: str
     bbox_xyxy_px: BoxPx
+
+    @property
+    def record_id(self) -> str:
+        """Task and region: a night that runs again may send a region in another task, too."""
+        return review_item_id(self.task_key, self.region_id)
+
+
+def review_item_id(task_key: str, region_id: str) -> str:
+    """The id of the ReviewItem that sent a region with a task."""
+    return f"{task_key}/{region_id}"
 
 
 class VerdictAction(StrEnum):
@@ -211,16 +224,20 @@ class VerdictAction(StrEnum):
     ADJUST = "adjust"
     REJECT = "reject"
     ADD = "add"
+    WITHDRAW = "withdraw"
 
 
 class Verdict(Record):
     """What one steward decided of one region at one time. Later verdicts outrank earlier ones.
 
+    `withdraw` says that the annotation's earlier verdict on the region was taken back.
+
     Attributes:
         verdict_id: Digest of annotation, time and region.
         annotator: The steward's e-mail or id in Label Studio.
         decided_at: ISO 8601 with offset, UTC.
-        category: The category that holds from now on; None for a rejected region.
+        category: The category that holds from now on; None for a region that is rejected or whose
+            verdict is withdrawn.
         bbox_xyxy_px: The box that holds from now on, in scene pixels.
         seconds: Time the steward took for the whole task.
     """
@@ -246,12 +263,14 @@ class Rejection(Record):
         rejected_id: Id of the record; the raw key where ingest could not make a scene of it.
         reason: A short phrase to count by, such as `unreadable`.
         detail: What a person needs to know to mend it.
+        etag: The version of the raw object; None beyond ingest.
     """
 
     rejected_id: str
     stage: str
     reason: str
     detail: str
+    etag: str | None = None
 
 
 class Output(Record):
@@ -269,6 +288,8 @@ class Manifest(Record):
     Attributes:
         fingerprint: Digest of the inputs, the stage's config and its models. If a manifest with
             the same fingerprint is there, the shard is done.
+        inputs: Digests of what came in, such as the sha256 of the table before. By them a night
+            is known to be whole: each stage worked on what the stage before it says now.
         n_in: Records that came in; `n_done + n_rejected` must equal it.
         counts: Further counters of the stage, such as `empty_tiles`.
     """
@@ -278,6 +299,7 @@ class Manifest(Record):
     shard: str
     schema_version: Literal[1] = 1
     fingerprint: str
+    inputs: tuple[str, ...]
     config_sha256: str
     model_revision: str | None
     n_in: int

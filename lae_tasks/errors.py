@@ -23,5 +23,9 @@ class TransientError(LaeError):
     """A service did not answer as it should; the same call may go through later."""
 
 
+class UnfinishedNightError(TransientError):
+    """A night is being run again: what it decided before does not fit what it has now."""
+
+
 class ConflictError(LaeError):
     """A conditional write lost: the object was there already, or somebody else moved it."""

@@ -8,14 +8,14 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from lae_tasks.contracts import BoxPx
+from lae_tasks.contracts import BoxPx, WindowPx
 
 Mask = npt.NDArray[np.bool_]
 
 
 def tile_windows(
     width_px: int, height_px: int, size_px: int, overlap_px: int
-) -> Iterator[tuple[int, int, int, int]]:
+) -> Iterator[WindowPx]:
     """The windows (x, y, width, height) that cover a scene, row by row.
 
     Neighbours overlap by at least `overlap_px`. The last window of a row or column slides inward
@@ -46,7 +46,7 @@ def decode_mask(mask_rle: str, bbox_xyxy_px: BoxPx) -> Mask:
     return np.asarray(coco_mask.decode(rle), dtype=bool)
 
 
-def mask_in_window(mask: Mask, bbox_xyxy_px: BoxPx, window_px: tuple[int, int, int, int]) -> Mask:
+def mask_in_window(mask: Mask, bbox_xyxy_px: BoxPx, window_px: WindowPx) -> Mask:
     """Places a mask of its box's size into a window of the scene, clipped to it.
 
     Args:

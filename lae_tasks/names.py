@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 import inflect
@@ -36,6 +36,16 @@ def canonical_form(name: str) -> str:
     return f"{head} {singular}".strip() if singular else text
 
 
+def spelled(name: str, vocabulary: Iterable[str]) -> str:
+    """A name as the vocabulary spells it; its canonical form where it does not stand there.
+
+    >>> spelled("large vehicles", ["Large-Vehicle"])
+    'Large-Vehicle'
+    """
+    form = canonical_form(name)
+    return next((own for own in vocabulary if canonical_form(own) == form), form)
+
+
 def merge_names(
     counts: Mapping[str, int],
     vocabulary: Sequence[str],
@@ -44,10 +54,11 @@ def merge_names(
 ) -> list[Merge]:
     """Decides, for each name as it was said, the name that it counts as.
 
-    First the canonical form; then, by text similarity, the nearest representative above the
-    threshold. Representatives are the vocabulary and, after it, names by falling frequency. A
-    name only ever joins a representative, never another member, so chains cannot drift; and the
-    ranking makes the result independent of the order in which names came.
+    First the canonical form, as the vocabulary spells it where it stands there; then, by text
+    similarity, the nearest representative above the threshold. Representatives are the vocabulary
+    and, after it, names by falling frequency. A name only ever joins a representative, never
+    another member, so chains cannot drift; and the ranking makes the result independent of the
+    order in which names came.
 
     Args:
         counts: How often each name was said.
@@ -58,13 +69,15 @@ def merge_names(
     Returns:
         One ledger line for each name that was said, ordered by name.
     """
+    spelling = {canonical_form(name): name for name in reversed(vocabulary)}
+    form_of = {name: spelling.get(canonical_form(name), canonical_form(name)) for name in counts}
     forms: Counter[str] = Counter()
     for name, count in counts.items():
-        forms[canonical_form(name)] += count
+        forms[form_of[name]] += count
     representative = _representatives(forms, vocabulary, embed, threshold)
     ledger = []
     for name in sorted(counts):
-        form = canonical_form(name)
+        form = form_of[name]
         canonical, similarity = representative[form]
         unmerged = "same" if form == name else "canonical form"
         rule = unmerged if canonical == form else "similar"

@@ -18,13 +18,14 @@ from lae_tasks.contracts import (
     Manifest,
     Merge,
     Region,
+    Rejection,
     Scene,
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
-from lae_tasks.state import read_plan
+from lae_tasks.state import WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import R, read_table
 
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 #: Stages that work on one shard, in their order. Before them comes ingest, after them route.
 SHARD_STAGES = ("tile", "segment", "classify")
-WHOLE = "all"
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ def plan(night: Night) -> list[str]:
 
 
 def _ingest(night: Night, shard: str) -> Manifest:
-    # Every other night, not only earlier ones: a backfill must not take in scenes again.
-    others = [m for m in iter_manifests(night.store, "ingest") if m.night != night.night]
-    known = [scene for m in others for scene in read_table(night.store, m.outputs[0].key, Scene)]
+    config = night.config.ingest
+    known, known_objects = _of_other_nights(night)
     # What this night registered before stays in it, in its shard, even if its object is gone from
     # the raw prefix by now: a rerun adds scenes and never loses one.
     kept = [
@@ -95,9 +94,8 @@ def _ingest(night: Night, shard: str) -> Manifest:
         for scene in scenes
     ]
     own = {(k.scene.raw_key, k.scene.etag) for k in kept}
-    objects = ingest.unknown_objects(night.raw.list(), known)
+    objects = [info for info in night.raw.list() if (info.key, info.etag) not in known_objects]
     fresh = [info for info in objects if (info.key, info.etag) not in own]
-    config = night.config.ingest
     everything = own | {(info.key, info.etag) for info in objects}
     work = Work(
         stage="ingest",
@@ -105,12 +103,30 @@ def _ingest(night: Night, shard: str) -> Manifest:
         shard=shard,
         record_types=(Scene, Assignment),
         config_sha256=config.fingerprint(),
-        inputs=tuple(f"{key}|{etag}" for key, etag in sorted(everything)),
+        inputs=(digest_of(f"{key}|{etag}" for key, etag in sorted(everything)),),
     )
-    known_ids = [scene.scene_id for scene in known]
-    results = ingest.run(fresh, night.raw, known_ids, config, kept)
+    results = ingest.run(fresh, night.raw, [scene.scene_id for scene in known], config, kept)
     keys = [k.scene.raw_key for k in kept] + [info.key for info in fresh]
     return run(night.store, work, keys, results)
+
+
+def _of_other_nights(night: Night) -> tuple[list[Scene], set[tuple[str, str | None]]]:
+    """The scenes of all other nights, and key and etag of the raw objects that they dealt with.
+
+    What they refused is not read again either, unless the settings of ingest changed since.
+    """
+    scenes: list[Scene] = []
+    refused: list[Rejection] = []
+    # Every other night, not only earlier ones: a backfill must not take in scenes again.
+    for manifest in iter_manifests(night.store, "ingest"):
+        if manifest.night == night.night:
+            continue
+        scenes += read_table(night.store, manifest.outputs[0], Scene)
+        if manifest.config_sha256 == night.config.ingest.fingerprint():
+            for output in manifest.outputs[2:]:
+                refused += read_table(night.store, output, Rejection)
+    objects = {(scene.raw_key, scene.etag) for scene in scenes}
+    return scenes, objects | {(r.rejected_id, r.etag) for r in refused}
 
 
 def _tile(night: Night, shard: str) -> Manifest:
@@ -121,7 +137,7 @@ def _tile(night: Night, shard: str) -> Manifest:
     scenes = shards[shard]
     ids = [scene.scene_id for scene in scenes]
     config = night.config.tile
-    work = Work("tile", night.night, shard, (Tile,), config.fingerprint(), tuple(ids))
+    work = Work("tile", night.night, shard, (Tile,), config.fingerprint(), (digest_of(ids),))
     return run(night.store, work, ids, tile.run(scenes, night.raw, night.store, config))
 
 
@@ -149,13 +165,14 @@ def _classify(night: Night, shard: str) -> Manifest:
     threads = night.config.threads
     namer, embedder = classifier(config, threads), text_embedder(config, threads)
     vocabulary = night.config.vocabulary
+    settings = (config.fingerprint(), classify.load_prompt(config.prompt), *vocabulary)
     work = Work(
         stage="classify",
         night=night.night,
         shard=shard,
         record_types=(Label,),
-        config_sha256=config.fingerprint(),
-        inputs=(digest, classify.load_prompt(config.prompt), *vocabulary),
+        config_sha256=digest_of(settings),
+        inputs=(digest,),
         model_revision="+".join(m.revision for m in (namer, embedder) if m),
     )
     by_id = {t.tile_id: t for t in tiles}
@@ -184,8 +201,8 @@ def _route(night: Night, shard: str) -> Manifest:
         night=night.night,
         shard=shard,
         record_types=(Decision, Merge),
-        config_sha256=config.fingerprint(),
-        inputs=(*digests, *vocabulary),
+        config_sha256=digest_of((config.fingerprint(), *vocabulary)),
+        inputs=tuple(digests),
         model_revision=embedder.revision if embedder else None,
     )
     results = route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
@@ -209,7 +226,7 @@ def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R]
             f"{stage} {night.night}/{shard} is not committed in {night.store.uri}; run it first"
         )
     output = manifest.outputs[0]
-    return read_table(night.store, output.key, kind), output.sha256
+    return read_table(night.store, output, kind), output.sha256
 
 
 # One process runs many shards: a model is loaded once for each of its settings.

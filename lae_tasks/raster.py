@@ -20,6 +20,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from lae_tasks.contracts import WindowPx
 from lae_tasks.errors import LaeError
 
 _STRETCH_SAMPLE_PX = 1024
@@ -125,7 +126,7 @@ class Raster:
         return Stretch(low, np.maximum(high, low + 1e-9))
 
     def read_rgb(
-        self, window_px: tuple[int, int, int, int], stretch: Stretch | None
+        self, window_px: WindowPx, stretch: Stretch | None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """A window as uint8 RGB (height, width, 3), and where it holds data (height, width)."""
         x, y, width, height = window_px

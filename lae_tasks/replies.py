@@ -11,10 +11,23 @@ from dataclasses import dataclass
 from lae_tasks.backends.protocols import Reply
 
 _QUOTED = re.compile(r'["“”„«](?P<name>[^"“”„«»]+)["“”»]')
-_LIKELIHOOD = re.compile(
-    r"(?:likelihood|probability|confidence)\D{0,12}?(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%)?"
-    r"|(?P<before>\d+(?:\.\d+)?|\.\d+)\s*(?P<before_percent>%)?\s*(?:likelihood|probability)",
-    re.IGNORECASE,
+_NUMBER = r"(?:\d+(?:[.,]\d+)?|[.,]\d+)"
+#: The scale, said again: it is not the answer.
+_RANGE = re.compile(
+    r"\(?(?:from |between )?0(?:\.0)? ?(?:to|and|-|–) ?1(?:\.0)?\b\)?", re.IGNORECASE
+)
+_LIKELIHOODS = (
+    # right after the name, where it can only be a share: `"ship": 90 %`, `"ship" (0.9)`
+    re.compile(rf"^\W{{0,3}}(?P<number>0?[.,]\d+|1[.,]0+|{_NUMBER}(?=\s*%))\s*(?P<percent>%)?"),
+    re.compile(
+        rf"(?:likelihood|probability|confidence)[^\d.;\n]{{0,40}}?"
+        rf"(?P<number>{_NUMBER})\s*(?P<percent>%)?",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"(?P<number>{_NUMBER})\s*(?P<percent>%)?\s*(?:likelihood|probability|confidence)",
+        re.IGNORECASE,
+    ),
 )
 _UNRECOGNIZED = re.compile(r"\bunrecogni[sz](?:ed|able)\b", re.IGNORECASE)
 
@@ -60,11 +73,12 @@ def parse_reply(text: str) -> ParsedReply:
 
 
 def _likelihood(text: str) -> float | None:
-    match = _LIKELIHOOD.search(text)
+    text = _RANGE.sub("", text)
+    match = next((found for form in _LIKELIHOODS if (found := form.search(text))), None)
     if match is None:
         return None
-    number = float(match["number"] or match["before"])
-    if match["percent"] or match["before_percent"]:
+    number = float(match["number"].replace(",", "."))
+    if match["percent"]:
         number /= 100
     if not 0 <= number <= 1:
         raise UnparsableReplyError(f"likelihood {number} is outside [0, 1] in {text[:200]!r}")

@@ -35,7 +35,7 @@ class Work:
 
     Attributes:
         record_types: Contracts of the tables it writes, the main one first.
-        config_sha256: Fingerprint of the stage's config.
+        config_sha256: Fingerprint of the stage's settings.
         inputs: Digests of what comes in.
         model_revision: Digest of the models; None for a stage without one.
     """
@@ -129,15 +129,18 @@ def run(
             for record in result.outputs:
                 tables[type(record)].append(record)
     _check_accounted_for(work, record_ids, seen)
+    rejects_key = f"rejects/{work.stage}/{work.night}/{work.shard}.parquet"
     outputs = [_write(store, work.table_key(kind), rows, kind) for kind, rows in tables.items()]
     if rejections:
-        key = f"rejects/{work.stage}/{work.night}/{work.shard}.parquet"
-        outputs.append(_write(store, key, rejections, Rejection))
+        outputs.append(_write(store, rejects_key, rejections, Rejection))
+    else:
+        store.delete(rejects_key)  # of an attempt before, on other inputs
     manifest = Manifest(
         stage=work.stage,
         night=work.night,
         shard=work.shard,
         fingerprint=work.fingerprint,
+        inputs=work.inputs,
         config_sha256=work.config_sha256,
         model_revision=work.model_revision,
         n_in=len(record_ids),

@@ -1,31 +1,40 @@
 """The present state of a store: a fold over its immutable tables, never an update in place."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lae_tasks.contracts import (
     Assignment,
     Decision,
     Label,
+    Manifest,
     Region,
+    Rejection,
     ReviewItem,
     Scene,
     Tile,
     Verdict,
 )
-from lae_tasks.runner import iter_manifests
+from lae_tasks.runner import iter_manifests, read_manifest
 from lae_tasks.storage import Storage
 from lae_tasks.tables import R, read_table
 
 logger = logging.getLogger(__name__)
 
+#: The shard of a stage that works on a night as a whole.
+WHOLE = "all"
+
 
 @dataclass(frozen=True)
 class State:
-    """Everything that the nights have produced so far, by id.
+    """Everything that the nights and the stewards have produced so far, by id.
 
-    A region that several nights decided has the decision of the latest night.
+    Attributes:
+        refused: Annotations that could not be read as verdicts, by the id of their Rejection.
+        unfinished: Nights that were routed once and are being run again. Nothing of them is here.
     """
 
     scenes: dict[str, Scene] = field(default_factory=dict)
@@ -35,57 +44,97 @@ class State:
     decisions: dict[str, Decision] = field(default_factory=dict)
     review_items: dict[str, ReviewItem] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    unfinished: list[str] = field(default_factory=list)
 
 
 def read_plan(store: Storage, night: str) -> dict[str, list[Scene]]:
     """The night's shards with their scenes, in order; empty before its ingest."""
     plan: dict[str, list[Scene]] = {}
     for ingest in iter_manifests(store, "ingest", night):
-        scenes, assignments = (output.key for output in ingest.outputs[:2])
+        scenes, assignments = ingest.outputs[:2]
         shard_of = {a.scene_id: a.shard for a in read_table(store, assignments, Assignment)}
         for scene in read_table(store, scenes, Scene):
             plan.setdefault(shard_of[scene.scene_id], []).append(scene)
     return plan
 
 
+def digest_of(ids: Iterable[str]) -> str:
+    """One digest of many ids in their order: what a manifest names as an input."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
+
+
 def load_state(store: Storage, night: str | None = None) -> State:
     """Reads what is committed in a store.
 
-    Nights that are not routed yet are left out whole: their tiles would look like tiles on which
-    there is nothing.
+    Nights that were never routed are left out whole: their tiles would look like tiles on which
+    there is nothing. So are those that are being run again, which `State.unfinished` names.
 
     Args:
         store: The store.
         night: Only this night's scenes, tiles, regions, labels and decisions; by default all.
             Review items and verdicts are always read whole.
+
+    Raises:
+        TransientError: If a table changes while it is read.
     """
-    state = State()
-    nights = [route.night for route in iter_manifests(store, "route", night)]
-    for each in nights:
+    state = load_reviews(store)
+    prefix = f"runs/route/{night}/" if night else "runs/route/"
+    # A table without a manifest counts: the manifest goes first when a shard is run again.
+    for each in sorted({info.key.split("/")[2] for info in store.list(prefix)}):
         plan = read_plan(store, each)
+        manifests = _whole_night(store, each, plan)
+        if manifests is None:
+            state.unfinished.append(each)
+            continue
         for scenes in plan.values():
             _add(state.scenes, scenes)
-        _add_stage(store, "tile", each, plan, Tile, state.tiles)
-        _add_stage(store, "segment", each, plan, Region, state.regions)
-        _add_stage(store, "classify", each, plan, Label, state.labels)
-        _add_stage(store, "route", each, {"all"}, Decision, state.decisions)
-    _add_stage(store, "review", None, None, ReviewItem, state.review_items)
-    _add_stage(store, "collect", None, None, Verdict, state.verdicts)
+        _add_tables(store, manifests["tile"], Tile, state.tiles)
+        _add_tables(store, manifests["segment"], Region, state.regions)
+        _add_tables(store, manifests["classify"], Label, state.labels)
+        _add_tables(store, manifests["route"], Decision, state.decisions)
     return state
 
 
-def _add_stage(
-    store: Storage,
-    stage: str,
-    night: str | None,
-    shards: Container[str] | None,
-    kind: type[R],
-    target: dict[str, R],
+def load_reviews(store: Storage) -> State:
+    """Reads only what was sent to the stewards and what came back."""
+    state = State()
+    _add_tables(store, iter_manifests(store, "review"), ReviewItem, state.review_items)
+    collected = list(iter_manifests(store, "collect"))
+    _add_tables(store, collected, Verdict, state.verdicts)
+    for manifest in collected:
+        for output in manifest.outputs[1:]:
+            state.refused.update(r.rejected_id for r in read_table(store, output, Rejection))
+    return state
+
+
+def _whole_night(
+    store: Storage, night: str, plan: dict[str, list[Scene]]
+) -> dict[str, Sequence[Manifest]] | None:
+    """The manifests of a night by stage, if each stage worked on what the one before says now."""
+    route = read_manifest(store, "route", night, WHOLE)
+    found: dict[str, list[Manifest]] = {"tile": [], "segment": [], "classify": []}
+    for shard, scenes in sorted(plan.items()):
+        came_in = digest_of(scene.scene_id for scene in scenes)
+        for stage, manifests in found.items():
+            manifest = read_manifest(store, stage, night, shard)
+            if manifest is None or manifest.inputs != (came_in,):
+                logger.info("night %s: %s of shard %s is not up to date", night, stage, shard)
+                return None
+            manifests.append(manifest)
+            came_in = manifest.outputs[0].sha256
+    classified = tuple(manifest.outputs[0].sha256 for manifest in found["classify"])
+    if route is None or route.inputs != classified:
+        logger.info("night %s: route is not up to date", night)
+        return None
+    return {**found, "route": [route]}
+
+
+def _add_tables(
+    store: Storage, manifests: Iterable[Manifest], kind: type[R], target: dict[str, R]
 ) -> None:
-    """Adds a stage's main tables; shards of an outdated plan are left out."""
-    for manifest in iter_manifests(store, stage, night):
-        if shards is None or manifest.shard in shards:
-            _add(target, read_table(store, manifest.outputs[0].key, kind))
+    for manifest in manifests:
+        _add(target, read_table(store, manifest.outputs[0], kind))
 
 
 def _add(target: dict[str, R], records: Iterable[R]) -> None:

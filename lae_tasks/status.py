@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lae_tasks.contracts import Decision, Manifest, Outcome
+from lae_tasks.contracts import Decision, Manifest, Outcome, ReviewItem
 from lae_tasks.releases.manifest import NoReleaseError, read_release
 from lae_tasks.runner import iter_manifests
-from lae_tasks.state import read_plan
+from lae_tasks.state import WHOLE, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_table
 
@@ -46,10 +46,10 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
     if not nights:
         return NightStatus(night=night, release=release)
     night = nights[-1]
-    shards = set(read_plan(store, night)) | {"all"}
+    shards = set(read_plan(store, night)) | {WHOLE}
     done: dict[str, list[Manifest]] = {
         stage: [m for m in iter_manifests(store, stage, night) if m.shard in shards]
-        for stage in ("ingest", "tile", "segment", "classify", "route", "review")
+        for stage in ("ingest", "tile", "segment", "classify", "route")
     }
     rejected: Counter[str] = Counter()
     for manifests in done.values():
@@ -59,8 +59,15 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
     decisions = [
         decision
         for manifest in done["route"]
-        for decision in read_table(store, manifest.outputs[0].key, Decision)
+        for decision in read_table(store, manifest.outputs[0], Decision)
     ]
+    # A night that ran again may have sent more, and regions that it would not send now.
+    sent = {
+        item.region_id
+        for manifest in iter_manifests(store, "review", night)
+        for item in read_table(store, manifest.outputs[0], ReviewItem)
+    }
+    to_review = {d.region_id for d in decisions if d.outcome is Outcome.REVIEW or d.in_audit}
     outcomes = Counter(decision.outcome for decision in decisions)
     rejected.update(f"route: {d.rule}" for d in decisions if d.outcome is Outcome.REJECT)
     return NightStatus(
@@ -73,7 +80,7 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         accepted=outcomes[Outcome.ACCEPT],
         review=outcomes[Outcome.REVIEW],
         audit=sum(decision.in_audit for decision in decisions),
-        sent_to_review=_rows(done["review"]),
+        sent_to_review=len(sent & to_review),
         rejected=dict(rejected.most_common()),
         release=release,
     )

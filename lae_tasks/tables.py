@@ -1,5 +1,6 @@
 """Contracts to Parquet and back. The same records give the same bytes."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from lae_tasks.contracts import Record, arrow_schema
-from lae_tasks.errors import ContractError
+from lae_tasks.contracts import Output, Record, arrow_schema
+from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.storage import Storage
 
 R = TypeVar("R", bound=Record)
@@ -52,6 +53,19 @@ def decode(data: bytes, record_type: type[R], place: str) -> list[R]:
         raise ContractError(f"{place}: a row breaks its contract: {error}") from error
 
 
-def read_table(store: Storage, key: str, record_type: type[R]) -> list[R]:
-    """The records of a table in the store. Raises MissingObjectError or ContractError."""
-    return decode(store.read(key), record_type, f"{store.uri}/{key}")
+def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:
+    """The records of a table that a manifest names.
+
+    Raises:
+        TransientError: If the table is not the one that the manifest was written for.
+        MissingObjectError: If it is not there.
+        ContractError: If it follows another contract.
+    """
+    place = f"{store.uri}/{output.key}"
+    data = store.read(output.key)
+    if hashlib.sha256(data).hexdigest() != output.sha256:
+        raise TransientError(
+            f"{place}: its sha256 is not its manifest's; is the night running again? If not, the "
+            "file was changed by hand: delete its manifest and run the night again"
+        )
+    return decode(data, record_type, place)

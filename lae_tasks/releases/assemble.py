@@ -1,7 +1,7 @@
 """The current truth of a store as a dataset: decisions overlaid by the stewards' verdicts.
 
 An object is in if the engine accepted it and no steward rejected it, or if a steward kept or
-added it. What waits for a steward is not in.
+added it. What waits for a steward is not in, nor is what a steward's object makes a duplicate.
 """
 
 import logging
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lae_tasks.config import Config
+from lae_tasks.config import Config, RouteConfig
 from lae_tasks.contracts import (
     BoxPx,
     Decision,
@@ -21,9 +21,11 @@ from lae_tasks.contracts import (
     Tile,
     Verdict,
     VerdictAction,
+    WindowPx,
+    review_item_id,
 )
 from lae_tasks.formats.coco import rle_in_frame
-from lae_tasks.geometry import Mask, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.review.verdicts import fold_verdicts
@@ -41,6 +43,7 @@ class _Object:
     """A thing on the ground; `mask` is bool, of the size of its box in scene pixels."""
 
     region_id: str
+    tile_id: str
     scene_id: str
     category: str
     bbox_xyxy_px: BoxPx
@@ -58,9 +61,10 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
         parent: The release before; category numbers are taken over from it.
     """
     left_out: Counter[str] = Counter()
-    objects: defaultdict[str, list[_Object]] = defaultdict(list)
+    found: defaultdict[str, list[_Object]] = defaultdict(list)
     for item in _objects(state, left_out):
-        objects[item.scene_id].append(item)
+        found[item.scene_id].append(item)
+    objects = {key: _without_twins(items, config.route, left_out) for key, items in found.items()}
     categories = _categories(
         config, parent, {item.category for items in objects.values() for item in items}
     )
@@ -89,7 +93,7 @@ def _objects(state: State, left_out: Counter[str]) -> Iterator[_Object]:
         decision = state.decisions.get(region_id)
         verdict = verdicts.get(region_id)
         if verdict:
-            sent = state.review_items.get(region_id)
+            sent = state.review_items.get(review_item_id(verdict.task_key, region_id))
             item = _by_steward(verdict, region, decision, sent)
             reason = "rejected by a steward"
             if item is None and verdict.action is not VerdictAction.REJECT:
@@ -112,6 +116,7 @@ def _by_engine(region: Region, decision: Decision) -> _Object | None:
         return None
     return _Object(
         region_id=region.region_id,
+        tile_id=region.tile_id,
         scene_id=region.scene_id,
         category=decision.category,
         bbox_xyxy_px=region.bbox_xyxy_px,
@@ -137,7 +142,52 @@ def _by_steward(
         bbox, mask = region.bbox_xyxy_px, decode_mask(region.mask_rle, region.bbox_xyxy_px)
     else:
         mask = adjusted_mask(region, bbox)
-    return _Object(verdict.region_id, verdict.scene_id, category, bbox, mask, 1.0, STEWARD)
+    return _Object(
+        region_id=verdict.region_id,
+        tile_id=verdict.tile_id,
+        scene_id=verdict.scene_id,
+        category=category,
+        bbox_xyxy_px=bbox,
+        mask=mask,
+        score=1.0,
+        source=STEWARD,
+    )
+
+
+def _without_twins(
+    items: Sequence[_Object], config: RouteConfig, left_out: Counter[str]
+) -> list[_Object]:
+    """Leaves out what stewards have made double, by the measure of the route stage.
+
+    An object of the engine goes if a steward's of that category covers it. Of two that stewards
+    left, one goes only if it is the same thing seen in two tiles: on one tile both were meant.
+
+    Args:
+        items: The objects of one scene.
+        config: Threshold and measure of what is a duplicate.
+        left_out: Counts what goes.
+    """
+    # A real mask before a drawn rectangle, the steward's before the engine's.
+    order = sorted(items, key=lambda o: (o.source != STEWARD, bool(o.mask.all()), o.region_id))
+    stewards: defaultdict[str, list[_Object]] = defaultdict(list)
+    kept = []
+    for item in order:
+        others = [
+            other.bbox_xyxy_px
+            for other in stewards[item.category]
+            if item.source != STEWARD or other.tile_id != item.tile_id
+        ]
+        box = np.asarray(item.bbox_xyxy_px, dtype=np.float64)
+        overlaps = box_overlap(
+            box, np.asarray(others, dtype=np.float64).reshape(-1, 4), config.nms_measure
+        )
+        if (overlaps > config.nms_iou).any():
+            left_out["duplicate of a steward's object"] += 1
+            continue
+        kept.append(item)
+        if item.source == STEWARD:
+            stewards[item.category].append(item)
+    return sorted(kept, key=lambda o: o.region_id)
 
 
 def _rectangle(bbox_xyxy_px: BoxPx) -> Mask:
@@ -229,7 +279,7 @@ def _share(item: _Object, tile: Tile) -> float:
     return float(part.sum() / item.mask.sum()) if part.size else 0.0
 
 
-def _part(item: _Object, window_px: tuple[int, int, int, int]) -> tuple[Mask, BoxPx]:
+def _part(item: _Object, window_px: WindowPx) -> tuple[Mask, BoxPx]:
     """The object's mask as far as the window shows it, and that part's box in the window."""
     x, y, width, height = window_px
     x0, y0, x1, y1 = item.bbox_xyxy_px

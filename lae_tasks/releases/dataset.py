@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lae_tasks.contracts import BoxPx
+from lae_tasks.contracts import BoxPx, WindowPx
 
 STEWARD = "steward"
 """Source of an annotation that a steward decided."""
@@ -34,7 +34,7 @@ class ReleaseImage:
     tile_id: str
     scene_id: str
     scene_key: str
-    window_px: tuple[int, int, int, int]
+    window_px: WindowPx
     key: str
     sha256: str
 

@@ -4,20 +4,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lae_tasks.contracts import BoxPx, Tile
+from lae_tasks.contracts import BoxPx, WindowPx
 
 
-def clip(bbox_xyxy_px: BoxPx, tile: Tile) -> BoxPx | None:
-    """The part of a box that lies in a tile, both in scene pixels; None if there is none."""
-    x, y, width, height = tile.window_px
+def clip(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> BoxPx | None:
+    """The part of a box that lies in a window, both in scene pixels; None if there is none."""
+    x, y, width, height = window_px
     x0, y0, x1, y1 = bbox_xyxy_px
     x0, y0, x1, y1 = max(x0, x), max(y0, y), min(x1, x + width), min(y1, y + height)
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def to_percent(bbox_xyxy_px: BoxPx, tile: Tile) -> dict[str, float]:
-    """A box in scene pixels that lies in the tile, as Label Studio has it: percent of the tile."""
-    x, y, width, height = tile.window_px
+def to_percent(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> dict[str, float]:
+    """A box in scene pixels that lies in a tile, as Label Studio has it: percent of the tile.
+
+    Args:
+        bbox_xyxy_px: The box.
+        window_px: The tile's window, (x, y, width, height) in scene pixels.
+    """
+    x, y, width, height = window_px
     x0, y0, x1, y1 = bbox_xyxy_px
     return {
         "x": 100 * (x0 - x) / width,
@@ -27,12 +32,12 @@ def to_percent(bbox_xyxy_px: BoxPx, tile: Tile) -> dict[str, float]:
     }
 
 
-def from_percent(value: Mapping[str, Any], tile: Tile) -> BoxPx | None:
-    """A rectangle of Label Studio as a box in scene pixels: rounded, and clipped to the tile.
+def from_percent(value: Mapping[str, Any], window_px: WindowPx) -> BoxPx | None:
+    """A rectangle of Label Studio as a box in scene pixels: rounded, and clipped to its tile.
 
     A rotated rectangle becomes the upright box around it. None if nothing of it is left.
     """
-    x, y, width, height = tile.window_px
+    x, y, width, height = window_px
     left, top = value["x"] / 100 * width, value["y"] / 100 * height
     across, down = value["width"] / 100 * width, value["height"] / 100 * height
     # Label Studio turns clockwise about the upper left corner; y points down.
@@ -46,4 +51,4 @@ def from_percent(value: Mapping[str, Any], tile: Tile) -> BoxPx | None:
         x + round(left + max(columns)),
         y + round(top + max(rows)),
     )
-    return clip(box, tile)
+    return clip(box, window_px)

@@ -113,6 +113,27 @@ class Annotation:
     seconds: float | None
     result: tuple[Mapping[str, Any], ...]
 
+    @property
+    def version_id(self) -> str:
+        """Names this version of the annotation: it changes whenever the steward edits it."""
+        return version_id(self.annotation_id, self.updated_at)
+
+
+def version_id(annotation_id: int, changed_at: str) -> str:
+    """The id of what an annotation was from that time on."""
+    return f"{annotation_id}@{changed_at}"
+
+
+@dataclass(frozen=True)
+class AnnotatedTask:
+    """A task that changed, with the annotations that it has now; times are ISO 8601, UTC."""
+
+    task_id: int
+    lae_key: str | None
+    created_at: str
+    updated_at: str
+    annotations: tuple[Annotation, ...]
+
 
 class LabelStudioReview:
     """The stewards' side of Label Studio.
@@ -261,8 +282,8 @@ class LabelStudioReview:
             logger.info("pushed %d of %d tasks", start + len(batch), len(missing))
         return Pushed(created=len(missing), present=len(tasks) - len(missing))
 
-    def annotations_since(self, project_id: int, cursor: str | None) -> list[Annotation]:
-        """The annotations of all tasks that changed since then, by task.
+    def tasks_since(self, project_id: int, cursor: str | None) -> list[AnnotatedTask]:
+        """The tasks that changed since then: annotations made, edited, skipped or deleted.
 
         Args:
             project_id: The project.
@@ -273,14 +294,19 @@ class LabelStudioReview:
         )
         with self._calling("listing users"):
             emails = {user.id: user.email for user in self._sdk.users.list()}
-        found = []
-        for task in self._tasks(project_id, include=include, query=_changed_since(cursor)):
-            for raw in task.annotations or ():
-                found.append(_annotation(task, raw, emails))
-        return found
+        return [
+            AnnotatedTask(
+                task_id=int(task.id),
+                lae_key=(task.data or {}).get("lae_key"),
+                created_at=_utc(task.created_at),
+                updated_at=_utc(task.updated_at),
+                annotations=tuple(_annotation(task, raw, emails) for raw in task.annotations or ()),
+            )
+            for task in self._tasks(project_id, include=include, query=_changed_since(cursor))
+        ]
 
     def latest_change(self, project_id: int, cursor: str | None) -> str | None:
-        """When an annotated task last changed since the cursor; None if none did.
+        """When a task last changed since the cursor; None if none did.
 
         One small request: for a trigger that waits. A change need not be a new verdict.
         """
@@ -318,14 +344,8 @@ class LabelStudioReview:
 
 
 def _changed_since(cursor: str | None, newest_first: bool = False) -> str:
-    items: list[dict[str, Any]] = [
-        {
-            "filter": "filter:tasks:total_annotations",
-            "operator": "greater",
-            "type": "Number",
-            "value": 0,
-        }
-    ]
+    # Not only tasks that have annotations: one whose annotation was deleted has none any more.
+    items: list[dict[str, Any]] = []
     if cursor:
         items.append(
             {

@@ -55,9 +55,9 @@ class ReviewTask:
 
     def payload(self) -> dict[str, Any]:
         """The task as Label Studio imports it, with the boxes as its prediction."""
-        tile = self.tile
+        tile, window = self.tile, self.tile.window_px
         results = [
-            _rectangle(BOX, item.region_id, to_percent(item.bbox_xyxy_px, tile), item.category)
+            _rectangle(BOX, item.region_id, to_percent(item.bbox_xyxy_px, window), item.category)
             for item in self.items
         ]
         results += [_mask(MASK_PREFIX + region.region_id, region, tile) for region in self.regions]
@@ -65,13 +65,13 @@ class ReviewTask:
             _rectangle(
                 CONTEXT,
                 CONTEXT_PREFIX + region.region_id,
-                to_percent(clip(region.bbox_xyxy_px, tile) or region.bbox_xyxy_px, tile),
+                to_percent(clip(region.bbox_xyxy_px, window) or region.bbox_xyxy_px, window),
                 "context",
             )
             | {"readonly": True}
             for region in self.context
         ]
-        size = {"original_width": tile.window_px[2], "original_height": tile.window_px[3]}
+        size = {"original_width": window[2], "original_height": window[3]}
         return {
             "data": {
                 "image": self.image_uri,
@@ -108,7 +108,7 @@ def unfit(decision: Decision, state: State) -> str | None:
     region, tile = state.regions.get(decision.region_id), state.tiles.get(decision.tile_id)
     if region is None or tile is None:
         return "no region" if region is None else "no tile"
-    if clip(region.bbox_xyxy_px, tile) is None:
+    if clip(region.bbox_xyxy_px, tile.window_px) is None:
         return "outside its tile"
     return None if category_shown(decision) else "no category"
 
@@ -155,8 +155,9 @@ def _task(
             task_key=key,
             tile_id=tile.tile_id,
             scene_id=tile.scene_id,
+            window_px=tile.window_px,
             category=category_shown(decision) or "",
-            bbox_xyxy_px=clip(region.bbox_xyxy_px, tile) or region.bbox_xyxy_px,
+            bbox_xyxy_px=clip(region.bbox_xyxy_px, tile.window_px) or region.bbox_xyxy_px,
         )
         for region, decision in zip(regions, ordered, strict=True)
     ]

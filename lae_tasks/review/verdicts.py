@@ -5,15 +5,17 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 * A box that was sent and is gone was deleted: reject.
 * A box nobody sent was drawn by the steward: add. (Read-only outlines and grey boxes are skipped.)
 * `unsure` on a box, and "not checked" for the unmarked boxes, decide nothing.
+* What an annotation decided once and no longer does is withdrawn, so is what a deleted one decided.
 * A typed name outranks one searched, which outranks the box's own label.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Tile, Verdict, VerdictAction
-from lae_tasks.names import canonical_form
+from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Verdict, VerdictAction, WindowPx
+from lae_tasks.names import spelled
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
@@ -26,24 +28,25 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
-from lae_tasks.review.label_studio import Annotation
+from lae_tasks.review.label_studio import AnnotatedTask, Annotation
 from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX
 
 STAGE = "collect"
+BLANK = "blank annotation"
 
 #: What a steward decided: the action, the category and the box from now on.
 _Decided = tuple[VerdictAction, str | None, BoxPx]
 
 
 def read_verdicts(
-    annotation: Annotation, items: Sequence[ReviewItem], tile: Tile
+    annotation: Annotation, items: Sequence[ReviewItem], vocabulary: Sequence[str] = ()
 ) -> list[Verdict] | Rejection:
     """What a steward decided of each box of a task.
 
     Args:
         annotation: The steward's work.
         items: The boxes as they were sent with that task; at least one.
-        tile: The tile that they lie in.
+        vocabulary: The dataset's own names: a typed one is spelled as there.
 
     Returns:
         At most one verdict per box, in the items' order, then the added ones; or a Rejection of
@@ -60,30 +63,31 @@ def read_verdicts(
     if not any(_sent_id(result_id) in sent for result_id in by_id):
         return _rejected(
             annotation,
-            "blank annotation",
+            BLANK,
             f"none of the {len(sent)} boxes that were sent is in it, nor their outlines: it was "
             "not made from the engine's boxes; delete it, and open the task by Label All Tasks",
         )
     rest = any(_choice(parts, REST) == REST_ACCEPT for parts in by_id.values())
+    window_px = items[0].window_px
     verdicts = []
     for item in items:
         outline = by_id.get(MASK_PREFIX + item.region_id, {})
-        decided = _of_item(by_id.get(item.region_id, {}), outline, item, tile, rest)
+        decided = _of_item(by_id.get(item.region_id, {}), outline, item, rest, vocabulary)
         if decided:
-            verdicts.append(_verdict(annotation, item.region_id, item.task_key, tile, decided))
+            verdicts.append(_verdict(annotation, item.region_id, item, decided))
     added = {}
     for result_id, parts in by_id.items():
         ours = result_id in sent or result_id.startswith((MASK_PREFIX, CONTEXT_PREFIX))
-        decided = None if ours else _added(parts, tile)
+        decided = None if ours else _added(parts, window_px, vocabulary)
         if decided:
-            region_id = added_region_id(tile.tile_id, decided[2], decided[1] or "")
-            added[region_id] = _verdict(annotation, region_id, items[0].task_key, tile, decided)
+            region_id = added_region_id(items[0].tile_id, decided[2], decided[1] or "")
+            added[region_id] = _verdict(annotation, region_id, items[0], decided)
     return [*verdicts, *added.values()]
 
 
 def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
     return Rejection(
-        rejected_id=str(annotation.annotation_id),
+        rejected_id=annotation.version_id,
         stage=STAGE,
         reason=reason,
         detail=f"annotation of task {annotation.task_id}: {detail}",
@@ -107,11 +111,11 @@ def _of_item(
     parts: Mapping[str, Any],
     outline: Mapping[str, Any],
     item: ReviewItem,
-    tile: Tile,
     rest_accepted: bool,
+    vocabulary: Sequence[str],
 ) -> _Decided | None:
     """What was decided of a box that was sent, from its parts by control; None if nothing."""
-    box = from_percent(parts[BOX], tile) if BOX in parts else None
+    box = from_percent(parts[BOX], item.window_px) if BOX in parts else None
     said = _choice(parts, VERDICT)
     if box is None or said == REJECT:
         return VerdictAction.REJECT, None, item.bbox_xyxy_px
@@ -119,7 +123,7 @@ def _of_item(
     # not to be trusted. At least the box is not one of those without a mark.
     if said == UNSURE or (said is None and _choice(outline, VERDICT)):
         return None
-    category = _category(parts) or item.category
+    category = _category(parts, vocabulary) or item.category
     if category != item.category:
         return VerdictAction.RELABEL, category, box
     if box != item.bbox_xyxy_px:
@@ -129,19 +133,21 @@ def _of_item(
     return None
 
 
-def _added(parts: Mapping[str, Any], tile: Tile) -> _Decided | None:
-    """The object that a steward drew; None if the id is of something else, or was withdrawn."""
-    box = from_percent(parts[BOX], tile) if BOX in parts else None
-    category = _category(parts)
+def _added(
+    parts: Mapping[str, Any], window_px: WindowPx, vocabulary: Sequence[str]
+) -> _Decided | None:
+    """The object that a steward drew; None if the id is of something else, or they gave it up."""
+    box = from_percent(parts[BOX], window_px) if BOX in parts else None
+    category = _category(parts, vocabulary)
     if box is None or category is None or _choice(parts, VERDICT) in (REJECT, UNSURE):
         return None
     return VerdictAction.ADD, category, box
 
 
-def _category(parts: Mapping[str, Any]) -> str | None:
+def _category(parts: Mapping[str, Any], vocabulary: Sequence[str]) -> str | None:
     """The name that the steward gave last in rank: typed, else searched, else the box's label."""
     typed = parts.get(NEW_NAME, {}).get("text") or ()
-    typed = [canonical_form(name) for name in ([typed] if isinstance(typed, str) else typed)]
+    typed = [spelled(n, vocabulary) for n in ([typed] if isinstance(typed, str) else typed)]
     # A taxonomy's value is a list of paths, each from the root to the leaf.
     searched = [path[-1] for path in parts.get(OTHER, {}).get("taxonomy") or () if path]
     labelled = parts.get(BOX, {}).get("rectanglelabels") or ()
@@ -162,15 +168,15 @@ def added_region_id(tile_id: str, bbox_xyxy_px: BoxPx, category: str) -> str:
 
 
 def _verdict(
-    annotation: Annotation, region_id: str, task_key: str, tile: Tile, decided: _Decided
+    annotation: Annotation, region_id: str, item: ReviewItem, decided: _Decided
 ) -> Verdict:
     action, category, box = decided
     return Verdict(
-        verdict_id=_digest(annotation.annotation_id, annotation.updated_at, region_id),
+        verdict_id=_verdict_id(annotation.annotation_id, annotation.updated_at, region_id),
         region_id=region_id,
-        tile_id=tile.tile_id,
-        scene_id=tile.scene_id,
-        task_key=task_key,
+        tile_id=item.tile_id,
+        scene_id=item.scene_id,
+        task_key=item.task_key,
         annotation_id=annotation.annotation_id,
         annotator=annotation.annotator,
         decided_at=annotation.updated_at,
@@ -181,28 +187,81 @@ def _verdict(
     )
 
 
+def _verdict_id(annotation_id: int, decided_at: str, region_id: str) -> str:
+    return _digest(annotation_id, decided_at, region_id)
+
+
 def _digest(*parts: object) -> str:
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def withdrawn(held: Iterable[Verdict], still_there: Collection[str], at: str) -> list[Verdict]:
+    """Takes back what an annotation decided before.
+
+    Args:
+        held: The verdicts of its version before.
+        still_there: Ids of the regions that its new version decides.
+        at: When it changed, ISO 8601.
+    """
+    return [
+        verdict.model_copy(
+            update={
+                "verdict_id": _verdict_id(verdict.annotation_id, at, verdict.region_id),
+                "decided_at": at,
+                "action": VerdictAction.WITHDRAW,
+                "category": None,
+                "seconds": None,
+            }
+        )
+        for verdict in held
+        if verdict.region_id not in still_there
+    ]
+
+
+def deleted_annotations(task: AnnotatedTask, held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
+    """The verdicts of annotations that a steward deleted, by annotation.
+
+    A task that was made after a verdict is another one of the same key (the project was emptied
+    and filled again, or Label Studio set up anew): it says nothing of the annotations before it.
+    """
+    there = {annotation.annotation_id for annotation in task.annotations}
+    gone: defaultdict[int, list[Verdict]] = defaultdict(list)
+    for verdict in held:
+        if verdict.annotation_id not in there and verdict.decided_at > task.created_at:
+            gone[verdict.annotation_id].append(verdict)
+    return dict(gone)
+
+
+def current_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts of the latest version of each annotation, without those that were withdrawn.
+
+    An annotation is replaced whole when its steward edits it, so a box that was drawn and then
+    moved is not there twice.
+    """
+    every = list(verdicts)
+    newest: dict[tuple[str, int], str] = {}
+    for verdict in every:
+        annotation = (verdict.task_key, verdict.annotation_id)
+        newest[annotation] = max(newest.get(annotation, ""), verdict.decided_at)
+    return [
+        verdict
+        for verdict in every
+        if verdict.decided_at == newest[verdict.task_key, verdict.annotation_id]
+        and verdict.action is not VerdictAction.WITHDRAW
+    ]
 
 
 def fold_verdicts(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
     """The verdict that holds for each region, from the full history in any order.
 
-    An annotation is replaced whole when its steward edits it: of each annotation only the latest
-    version counts, so a box that was drawn and then moved is not there twice. Of each annotator's
-    verdicts on a region the latest counts, and of those the latest of all: two stewards who
-    differ are not weighed against each other yet. Ties are broken by the verdict's id.
+    Of each annotation the latest version counts, and of all annotations of a region the latest:
+    two stewards who differ are not weighed against each other yet. Ties are broken by the
+    verdict's id.
 
     Returns:
         Verdicts by region id, in the order of the ids.
     """
-    every = list(verdicts)
-    newest: dict[int, str] = {}
-    for verdict in every:
-        seen = newest.get(verdict.annotation_id, "")
-        newest[verdict.annotation_id] = max(seen, verdict.decided_at)
-    current = [verdict for verdict in every if verdict.decided_at == newest[verdict.annotation_id]]
     folded: dict[str, Verdict] = {}
-    for verdict in sorted(current, key=lambda v: (v.decided_at, v.verdict_id)):
+    for verdict in sorted(current_verdicts(verdicts), key=lambda v: (v.decided_at, v.verdict_id)):
         folded[verdict.region_id] = verdict
     return dict(sorted(folded.items()))

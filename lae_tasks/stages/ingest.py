@@ -26,12 +26,6 @@ class Registered:
     shard: str
 
 
-def unknown_objects(objects: Iterable[ObjectInfo], known: Iterable[Scene]) -> list[ObjectInfo]:
-    """The objects that no other night registered under this key and etag, by key."""
-    registered = {(scene.raw_key, scene.etag) for scene in known}
-    return sorted((o for o in objects if (o.key, o.etag) not in registered), key=lambda o: o.key)
-
-
 def run(
     objects: Sequence[ObjectInfo],
     raw: Storage,
@@ -69,6 +63,7 @@ def run(
                 stage=STAGE,
                 reason="duplicate",
                 detail=f"the same bytes as {where}; remove one of them",
+                etag=info.etag,
             )
         elif isinstance(scene, Scene):
             seen[scene.scene_id] = info.key
@@ -82,7 +77,9 @@ def run(
 
 def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejection:
     def rejected(reason: str, detail: str) -> Rejection:
-        return Rejection(rejected_id=info.key, stage=STAGE, reason=reason, detail=detail)
+        return Rejection(
+            rejected_id=info.key, stage=STAGE, reason=reason, detail=detail, etag=info.etag
+        )
 
     suffix = PurePosixPath(info.key).suffix.lower()
     if suffix not in config.suffixes:

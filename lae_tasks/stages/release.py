@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lae_tasks.config import Config
-from lae_tasks.errors import ConflictError, TransientError
+from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
 from lae_tasks.formats import card, coco, odvg, pictures
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
@@ -84,6 +84,8 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
 
     Raises:
         ValidationFailedError: If the data breaks the rules; no version is made.
+        UnfinishedNightError: If a night is being run again: what it decided and what it has now
+            do not belong together.
         TransientError: If other publishers won every attempt.
     """
     for _ in range(_ATTEMPTS):
@@ -98,7 +100,13 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
     # The parent first: a state that is read after it holds at least what the parent was made of.
     published = list_versions(store)
     parent = read_release(store, published[-1]) if published else None
-    dataset = assemble(read_state(), config, parent)
+    state = read_state()
+    if state.unfinished:
+        raise UnfinishedNightError(
+            f"{store.uri}: night {', '.join(state.unfinished)} is being run again; publish when "
+            "it is routed (`lae run --night …`, or the lae_nightly run of that night)"
+        )
+    dataset = assemble(state, config, parent)
     data = {
         coco.PATH: coco.encode(dataset, config.release),
         odvg.PATH: odvg.encode(dataset),

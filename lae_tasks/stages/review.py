@@ -1,32 +1,38 @@
 """Review: regions in doubt and the audit's go to Label Studio; the stewards' verdicts come back.
 
 `push` can run any number of times: it compares with what Label Studio has and sends the rest,
-also to a project that was emptied. `collect` can, too: it writes only verdicts that are not in
-the store yet, and nothing if there are none.
+also to a project that was emptied. `collect` can, too: it writes only what is not in the store
+yet, and nothing if there is nothing new.
 """
 
-import hashlib
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from lae_tasks.config import Config
-from lae_tasks.contracts import Done, Manifest, Rejection, ReviewItem, Verdict
+from lae_tasks.contracts import Decision, Done, Manifest, Rejection, ReviewItem, Verdict
 from lae_tasks.errors import ConfigError
 from lae_tasks.review.label_config import label_config
-from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access
+from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access, version_id
 from lae_tasks.review.tasks import (
+    ReviewTask,
     build_tasks,
     regions_to_review,
     unfit,
     vocabulary,
 )
-from lae_tasks.review.verdicts import read_verdicts
+from lae_tasks.review.verdicts import (
+    BLANK,
+    current_verdicts,
+    deleted_annotations,
+    read_verdicts,
+    withdrawn,
+)
 from lae_tasks.runner import Work, run
-from lae_tasks.state import State
+from lae_tasks.state import State, digest_of
 from lae_tasks.storage import MissingObjectError, Storage
 
 logger = logging.getLogger(__name__)
@@ -59,7 +65,8 @@ def push(
         s3: How Label Studio gets at the store.
 
     Returns:
-        The manifest of `runs/review/<night>/all`; one ReviewItem for each region sent.
+        The manifest of `runs/review/<night>/<digest of what was sent>`; one ReviewItem for each
+        region.
 
     Raises:
         ConfigError: The store is no S3, or Label Studio refuses what it is told.
@@ -67,12 +74,28 @@ def push(
     """
     decisions = regions_to_review(state)
     tasks = list(build_tasks(state, store.uri, night))
+    manifest = _record_push(state, night, config, store, tasks, decisions)
     if tasks:
         project_id = prepare_project(state, config, store, label_studio, s3)
         pushed = label_studio.push(project_id, tasks, config.review.batch_size)
         logger.info(
             "review %s: %d tasks sent, %d there already", night, pushed.created, pushed.present
         )
+    return manifest
+
+
+def _record_push(
+    state: State,
+    night: str,
+    config: Config,
+    store: Storage,
+    tasks: Sequence[ReviewTask],
+    decisions: Mapping[str, Decision],
+) -> Manifest:
+    """Files what is about to be sent; before it is, so that no verdict can come back unknown.
+
+    What was sent before stays filed: stewards may still work on it after the night ran again.
+    """
     items = {item.region_id: item for task in tasks for item in task.items}
     rejections = {
         region_id: Rejection(
@@ -84,13 +107,14 @@ def push(
         for region_id, decision in decisions.items()
         if (reason := unfit(decision, state))
     }
+    digest = digest_of([*(item.model_dump_json() for item in items.values()), *rejections])
     work = Work(
         stage=PUSH,
         night=night,
-        shard="all",
+        shard=digest[:16],
         record_types=(ReviewItem,),
         config_sha256=config.review.fingerprint(),
-        inputs=(_digest([item.model_dump_json() for item in items.values()], rejections),),
+        inputs=(digest,),
     )
     results = (
         rejections.get(region_id) or Done(region_id, [items[region_id]]) for region_id in decisions
@@ -140,68 +164,89 @@ def collect(
     """Fetches what the stewards decided since the last time.
 
     Args:
-        state: The whole state (`load_state(store)`): all nights' tiles, items and verdicts.
+        state: What was sent and what came back so far (`load_reviews(store)`).
         config: The settings.
         store: Where the verdicts go.
         label_studio: Where from.
         today: `yyyy-mm-dd`, under which the verdicts are filed.
 
     Returns:
-        The manifest of `runs/collect/<today>/<digest of the verdicts>`; None if nothing is new,
-        and then nothing was written.
+        The manifest of `runs/collect/<today>/<digest of what is new>`, with the verdicts and the
+        annotations that could not be read as any; None if nothing is new, and then nothing was
+        written.
 
     Raises:
         ConfigError: Label Studio refuses the token.
         TransientError: Label Studio does not answer; collect again.
     """
     results = read_new(state, config, label_studio)
-    fresh = sorted(
-        verdict.record_id
-        for result in results
-        if isinstance(result, Done)
-        for verdict in result.outputs
-    )
+    fresh = sorted(news for result in results for news in _news(result))
     if not fresh:
-        for result in results:
-            if isinstance(result, Rejection):
-                logger.warning("annotation %s: %s", result.rejected_id, result.detail)
         return None
+    digest = digest_of(fresh)
     work = Work(
         stage=COLLECT,
         night=today,
-        shard=_digest(fresh)[:16],
+        shard=digest[:16],
         record_types=(Verdict,),
         config_sha256=config.review.fingerprint(),
-        inputs=tuple(fresh),
+        inputs=(digest,),
     )
     ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
     return run(store, work, ids, results)
 
 
-def has_new_verdicts(state: State, config: Config, label_studio: LabelStudioReview) -> bool:
+def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> bool:
     """Whether `collect` would write something.
 
     It reads only what changed since the newest verdict. A trigger that waits polls the cheaper
     `LabelStudioReview.latest_change` and asks this when it tells of a change.
     """
-    results = read_new(state, config, label_studio)
-    return any(isinstance(result, Done) and result.outputs for result in results)
+    return any(_news(result) for result in read_new(state, config, label_studio))
+
+
+def _news(result: Done | Rejection) -> list[str]:
+    """Ids of what the result adds to the store."""
+    if isinstance(result, Rejection):
+        return [result.rejected_id]
+    return [verdict.record_id for verdict in result.outputs]
 
 
 def read_new(
     state: State, config: Config, label_studio: LabelStudioReview
 ) -> list[Done | Rejection]:
-    """A Done with the verdicts that the state lacks, or a Rejection, for each recent annotation."""
+    """What the state lacks of each annotation that changed lately.
+
+    Returns:
+        A Done with its new verdicts, none if they are known, or a Rejection that is not in the
+        state yet.
+    """
     project_id = label_studio.find_project(config.review.project)
     if project_id is None:
         return []
-    items: dict[str, list[ReviewItem]] = {}
+    items: defaultdict[str, list[ReviewItem]] = defaultdict(list)
     for item in state.review_items.values():
-        items.setdefault(item.task_key, []).append(item)
-    return [
-        _read(annotation, items, state)
-        for annotation in label_studio.annotations_since(project_id, cursor(state))
-    ]
+        items[item.task_key].append(item)
+    held: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for verdict in current_verdicts(state.verdicts.values()):
+        held[verdict.task_key].append(verdict)
+    known = state.refused | {
+        version_id(v.annotation_id, v.decided_at) for v in state.verdicts.values()
+    }
+    results: list[Done | Rejection] = []
+    for task in label_studio.tasks_since(project_id, cursor(state)):
+        key = task.lae_key or ""
+        for annotation in task.annotations:
+            before = [v for v in held[key] if v.annotation_id == annotation.annotation_id]
+            results.append(
+                Done(annotation.version_id)
+                if annotation.version_id in known
+                else _read(annotation, items.get(key, []), before, config.vocabulary)
+            )
+        for annotation_id, verdicts in deleted_annotations(task, held[key]).items():
+            taken_back = withdrawn(verdicts, (), task.updated_at)
+            results.append(_done(version_id(annotation_id, task.updated_at), taken_back))
+    return results
 
 
 def cursor(state: State) -> str | None:
@@ -211,26 +256,29 @@ def cursor(state: State) -> str | None:
 
 
 def _read(
-    annotation: Annotation, items: dict[str, list[ReviewItem]], state: State
+    annotation: Annotation,
+    sent: Sequence[ReviewItem],
+    before: Sequence[Verdict],
+    vocabulary: Sequence[str],
 ) -> Done | Rejection:
-    annotation_id = str(annotation.annotation_id)
-    sent = items.get(annotation.lae_key or "", [])
-    tile = state.tiles.get(sent[0].tile_id) if sent else None
-    if tile is None:
+    """What an annotation says now, and what it said before and no longer does."""
+    if not sent:
         return Rejection(
-            rejected_id=annotation_id,
+            rejected_id=annotation.version_id,
             stage=COLLECT,
             reason="unknown task",
             detail=f"task {annotation.task_id} (lae_key {annotation.lae_key}) is none that this "
-            "store has sent, or its boxes were sent anew in another task",
+            "store has sent",
         )
-    verdicts = read_verdicts(annotation, sent, tile)
+    verdicts = read_verdicts(annotation, sent, vocabulary)
     if isinstance(verdicts, Rejection):
-        return verdicts
-    fresh = [verdict for verdict in verdicts if verdict.verdict_id not in state.verdicts]
-    return Done(annotation_id, fresh, Counter(verdict.action.value for verdict in fresh))
+        if verdicts.reason != BLANK or not before:
+            return verdicts
+        verdicts = []  # everything in it was deleted: it was taken back
+    decided = {verdict.region_id for verdict in verdicts}
+    taken_back = withdrawn(before, decided, annotation.updated_at)
+    return _done(annotation.version_id, [*verdicts, *taken_back])
 
 
-def _digest(*parts: Iterable[str]) -> str:
-    text = json.dumps([sorted(part) for part in parts])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _done(record_id: str, verdicts: Sequence[Verdict]) -> Done:
+    return Done(record_id, verdicts, Counter(verdict.action.value for verdict in verdicts))

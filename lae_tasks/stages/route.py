@@ -1,7 +1,7 @@
 """Route: every Label becomes a Decision: accept, review or reject, with the rule's name."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ class Candidate:
     region: Region
     tile: Tile
     scene: Scene
+    tiles_of_scene: Sequence[Tile]
     category: str | None
     confidence: float | None
 
@@ -45,7 +46,7 @@ def run(
         One Done for each label: its Decision, and a Merge where it is the first of its name.
     """
     ledger = _ledger(labels, vocabulary, embedder, config)
-    candidates = [_candidate(label, regions, tiles, scenes, ledger, config) for label in labels]
+    candidates = _candidates(labels, regions, tiles, scenes, ledger, config)
     rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates}
     for region_id in _duplicates(candidates, rulings, config):
         rulings[region_id] = (Outcome.REJECT, "duplicate")
@@ -68,24 +69,33 @@ def _ledger(
     return {merge.name: merge for merge in merges}
 
 
-def _candidate(
-    label: Label,
+def _candidates(
+    labels: Sequence[Label],
     regions: Mapping[str, Region],
     tiles: Mapping[str, Tile],
     scenes: Mapping[str, Scene],
     ledger: Mapping[str, Merge],
     config: RouteConfig,
-) -> Candidate:
-    region = regions[label.region_id]
-    said = label.category_said
-    return Candidate(
-        label=label,
-        region=region,
-        tile=tiles[region.tile_id],
-        scene=scenes[region.scene_id],
-        category=ledger[said].canonical if said else None,
-        confidence=getattr(label, config.score),
-    )
+) -> list[Candidate]:
+    tiles_of: defaultdict[str, list[Tile]] = defaultdict(list)
+    for tile in tiles.values():
+        tiles_of[tile.scene_id].append(tile)
+    candidates = []
+    for label in labels:
+        region = regions[label.region_id]
+        said = label.category_said
+        candidates.append(
+            Candidate(
+                label=label,
+                region=region,
+                tile=tiles[region.tile_id],
+                scene=scenes[region.scene_id],
+                tiles_of_scene=tiles_of[region.scene_id],
+                category=ledger[said].canonical if said else None,
+                confidence=getattr(label, config.score),
+            )
+        )
+    return candidates
 
 
 Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
@@ -93,12 +103,13 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and is_cut(c)),
+    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and _has_whole_twin(c)),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
     ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
     ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
     ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
+    ("cut_everywhere", Outcome.REVIEW, lambda c, _v, cfg: cfg.reject_cut and _is_cut(c, c.tile)),
     ("new_category", Outcome.REVIEW, lambda c, v, _cfg: bool(v) and c.category not in v),
     ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
     ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
@@ -114,9 +125,9 @@ def _rule(
     )
 
 
-def is_cut(candidate: Candidate) -> bool:
-    """Whether the region touches a border of its tile that is not the scene's border."""
-    x, y, width, height = candidate.tile.window_px
+def _is_cut(candidate: Candidate, tile: Tile) -> bool:
+    """Whether the region reaches a border of the tile that is not the scene's border, or beyond."""
+    x, y, width, height = tile.window_px
     x0, y0, x1, y1 = candidate.region.bbox_xyxy_px
     scene = candidate.scene
     return (
@@ -124,6 +135,13 @@ def is_cut(candidate: Candidate) -> bool:
         or (y0 <= y and y > 0)
         or (x1 >= x + width and x + width < scene.width_px)
         or (y1 >= y + height and y + height < scene.height_px)
+    )
+
+
+def _has_whole_twin(candidate: Candidate) -> bool:
+    """Whether the region is cut by its tile, but not by another one, which shows more of it."""
+    return _is_cut(candidate, candidate.tile) and any(
+        not _is_cut(candidate, tile) for tile in candidate.tiles_of_scene
     )
 
 

@@ -112,9 +112,9 @@ def test_one_relabelled_one_rejected_the_rest_right(
     with closing(objects), LabelStudioReview(label_studio.url, label_studio.token) as client:
         access = S3Access(s3.key, s3.secret, region_name=s3.region)
         manifest = review.push(state, "2026-11-22", config, store, client, access)
-        items = read_table(store, manifest.outputs[0].key, ReviewItem)
+        items = read_table(store, manifest.outputs[0], ReviewItem)
         before = publish(lambda: state, config, store)
-        state.review_items.update({item.region_id: item for item in items})
+        state.review_items.update({item.record_id: item for item in items})
         project_id = client.find_project("Steward")
         assert project_id is not None
 
@@ -137,7 +137,7 @@ def test_one_relabelled_one_rejected_the_rest_right(
         assert collected is not None and collected.rejected_by_reason == {}
         verdicts = {
             verdict.region_id: verdict
-            for verdict in read_table(store, collected.outputs[0].key, Verdict)
+            for verdict in read_table(store, collected.outputs[0], Verdict)
         }
         assert set(verdicts) == {item.region_id for item in items}
         assert verdicts[wrong_name.region_id].action is VerdictAction.RELABEL

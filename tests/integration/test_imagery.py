@@ -51,7 +51,7 @@ def test_every_file_is_a_scene_or_a_rejection(tmp_path: Path) -> None:
     night = open_night(config, NIGHT)
     state = load_state(night.store, NIGHT)
     (ingest,) = iter_manifests(night.store, "ingest", NIGHT)
-    rejections = read_table(night.store, ingest.outputs[-1].key, Rejection)
+    rejections = read_table(night.store, ingest.outputs[-1], Rejection)
     refused = {r.rejected_id: r.reason for r in rejections}
     assert refused == REFUSED | {HUGE: "too large"}
     assert {s.raw_key for s in state.scenes.values()} | set(refused) == set(names)

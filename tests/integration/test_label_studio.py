@@ -46,15 +46,18 @@ class Desk:
     def push(self) -> Any:
         manifest = review.push(self.state, NIGHT, self.config, self.store, self.client, self.access)
         self.project_id = self.client.find_project(self.config.review.project) or 0
-        for item in read_table(self.store, manifest.outputs[0].key, ReviewItem):
-            self.state.review_items[item.region_id] = item
+        for item in read_table(self.store, manifest.outputs[0], ReviewItem):
+            self.state.review_items[item.record_id] = item
         return manifest
 
     def collect(self) -> tuple[Any, list[Verdict]]:
         manifest = review.collect(self.state, self.config, self.store, self.client, TODAY)
         if manifest is None:
             return None, []
-        verdicts = read_table(self.store, manifest.outputs[0].key, Verdict)
+        for output in manifest.outputs[1:]:
+            rejections = read_table(self.store, output, Rejection)
+            self.state.refused.update(each.rejected_id for each in rejections)
+        verdicts = read_table(self.store, manifest.outputs[0], Verdict)
         self.state.verdicts.update({v.verdict_id: v for v in verdicts})
         return manifest, verdicts
 
@@ -155,7 +158,8 @@ def test_image_and_vocabulary_come_through_label_studio(
 def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     desk.push()
     assert desk.collect() == (None, [])
-    assert desk.client.latest_change(desk.project_id, None) is None
+    pushed = desk.client.latest_change(desk.project_id, None)
+    assert pushed and desk.client.latest_change(desk.project_id, pushed) is None
 
     (tile,) = desk.state.tiles.values()
     results = desk.sent_results()
@@ -164,19 +168,19 @@ def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     relabelled["value"]["rectanglelabels"] = ["harbor"]
     results.append(_result(rejected["id"], "verdict", "choices", {"choices": ["reject"]}))
     results.remove(deleted)
-    adjusted["value"].update(to_percent((200, 170, 260, 240), tile))
-    drawn = {**to_percent((400, 300, 440, 340), tile), "rectanglelabels": ["ship"]}
+    adjusted["value"].update(to_percent((200, 170, 260, 240), tile.window_px))
+    drawn = {**to_percent((400, 300, 440, 340), tile.window_px), "rectanglelabels": ["ship"]}
     results.append(_result("drawn", "box", "rectanglelabels", drawn))
     annotation_id = desk.submit(results)
 
-    seen = desk.client.latest_change(desk.project_id, None)
+    seen = desk.client.latest_change(desk.project_id, pushed)
     assert seen and desk.client.latest_change(desk.project_id, seen) is None
-    assert review.has_new_verdicts(desk.state, desk.config, desk.client)
+    assert review.has_news(desk.state, desk.config, desk.client)
     manifest, verdicts = desk.collect()
     assert (manifest.n_in, manifest.n_done) == (1, 1)
     assert manifest.counts == {"accept": 3, "add": 1, "adjust": 1, "reject": 2, "relabel": 1}
     by_region = {v.region_id: v for v in verdicts}
-    items = desk.state.review_items
+    items = {item.region_id: item for item in desk.state.review_items.values()}
     assert by_region[relabelled["id"]].category == "harbor"
     assert by_region[rejected["id"]].category is None
     assert by_region[deleted["id"]].action is VerdictAction.REJECT
@@ -190,7 +194,7 @@ def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     assert (added.category, added.bbox_xyxy_px) == ("ship", (400, 300, 440, 340))
 
     written = {info.key: info.etag for info in desk.store.list()}
-    assert not review.has_new_verdicts(desk.state, desk.config, desk.client)
+    assert not review.has_news(desk.state, desk.config, desk.client)
     assert desk.collect() == (None, [])
     assert {info.key: info.etag for info in desk.store.list()} == written
 
@@ -206,12 +210,69 @@ def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     assert desk.collect() == (None, [])
 
 
+def test_a_steward_takes_back_what_they_decided(desk: Desk) -> None:
+    desk.push()
+    results = desk.sent_results()
+    annotation_id = desk.submit(results)
+    _, verdicts = desk.collect()
+    first = next(result["id"] for result in results if result["from_name"] == "box")
+
+    def edit(results: list[dict[str, Any]]) -> dict[str, VerdictAction]:
+        desk.sdk.annotations.update(id=annotation_id, result=results)
+        _, news = desk.collect()
+        assert desk.collect() == (None, [])
+        return {verdict.region_id: verdict.action for verdict in news}
+
+    unsure = _result(first, "verdict", "choices", {"choices": ["unsure"]})
+    changed = edit([*results, unsure, _rest("rest-accept")])
+    assert changed.pop(first) is VerdictAction.WITHDRAW
+    assert set(changed.values()) == {VerdictAction.ACCEPT}
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts) - 1
+
+    assert set(edit([]).values()) == {VerdictAction.WITHDRAW}
+    assert fold_verdicts(desk.state.verdicts.values()) == {}
+    edit([*results, _rest("rest-accept")])
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+
+    desk.sdk.annotations.delete(id=annotation_id)
+    assert review.has_news(desk.state, desk.config, desk.client)
+    _, news = desk.collect()
+    assert {verdict.action for verdict in news} == {VerdictAction.WITHDRAW}
+    assert fold_verdicts(desk.state.verdicts.values()) == {}
+    assert desk.collect() == (None, [])
+
+
+def test_verdicts_outlive_their_task_and_old_tasks_outlive_a_rerun(desk: Desk) -> None:
+    desk.push()
+    old = {task.id for task in desk.tasks()}
+    # The night runs again and decides otherwise: one region less goes to review.
+    dropped = next(i for i, d in desk.state.decisions.items() if d.outcome is Outcome.REVIEW)
+    decision = desk.state.decisions.pop(dropped)
+    desk.push()
+    (new_task,) = [task for task in desk.tasks() if task.id not in old]
+    (old_task,) = [task for task in desk.tasks() if task.id in old]
+    results = json.loads(json.dumps(old_task.predictions[0].result))
+    desk.sdk.annotations.create(id=old_task.id, result=[*results, _rest("rest-accept")])
+    manifest, verdicts = desk.collect()
+    assert manifest.rejected_by_reason == {}
+    assert dropped in {verdict.region_id for verdict in verdicts}
+
+    for task in (old_task, new_task):
+        desk.sdk.tasks.delete(id=str(task.id))
+    desk.state.decisions[dropped] = decision
+    desk.push()  # the old task once more, under its old key
+    assert desk.collect() == (None, [])
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+
+
 def test_all_right_accepts_all(desk: Desk) -> None:
     desk.push()
     desk.submit(desk.sent_results())
     _, verdicts = desk.collect()
     assert {v.action for v in verdicts} == {VerdictAction.ACCEPT}
-    assert {v.region_id for v in verdicts} == set(desk.state.review_items)
+    assert {v.region_id for v in verdicts} == {
+        item.region_id for item in desk.state.review_items.values()
+    }
 
 
 def test_a_skipped_or_unchecked_task_decides_nothing(desk: Desk) -> None:
@@ -234,9 +295,10 @@ def test_tasks_of_others_are_counted_not_taken(desk: Desk) -> None:
     manifest, verdicts = desk.collect()
     assert (manifest.n_in, manifest.n_done, manifest.n_rejected) == (2, 1, 1)
     assert manifest.rejected_by_reason == {"unknown task": 1}
-    (rejection,) = read_table(desk.store, manifest.outputs[1].key, Rejection)
+    (rejection,) = read_table(desk.store, manifest.outputs[1], Rejection)
     assert "lae_key None" in rejection.detail
     assert len(verdicts) == len(desk.state.review_items)
+    assert desk.collect() == (None, []), "what was refused once is not told again"
 
 
 def test_a_wrong_token_and_a_silent_server_say_what_to_do(label_studio: LabelStudioServer) -> None:

@@ -31,6 +31,7 @@ def make_manifest(**values: object) -> Manifest:
         "night": "2026-11-22",
         "shard": "0000",
         "fingerprint": "f",
+        "inputs": (),
         "config_sha256": "c",
         "model_revision": None,
         "n_in": 3,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tasks.names import canonical_form, merge_names
+from lae_tasks.names import canonical_form, merge_names, spelled
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,18 @@ def test_chains_do_not_drift() -> None:
 def test_the_vocabulary_outranks_frequency_and_never_merges() -> None:
     assert merged({"a": 1, "b": 99}, ["a"]) == {"a": "a", "b": "a"}
     assert merged({"a": 1, "b": 1}, ["a", "b"]) == {"a": "a", "b": "b"}
+
+
+def test_a_name_counts_as_the_vocabulary_spells_it() -> None:
+    counts = {"large vehicle": 1, "The Large-Vehicles": 1, "tree": 1}
+    ledger = merge_names(counts, ["Large-Vehicle", "ship"], None, 0.92)
+    assert {m.name: (m.canonical, m.rule) for m in ledger} == {
+        "large vehicle": ("Large-Vehicle", "canonical form"),
+        "The Large-Vehicles": ("Large-Vehicle", "canonical form"),
+        "tree": ("tree", "same"),
+    }
+    assert spelled("a large vehicle", ["Large-Vehicle"]) == "Large-Vehicle"
+    assert spelled("Trees", ["Large-Vehicle"]) == "tree"
 
 
 @given(st.permutations(["a", "b", "c", "far"]))

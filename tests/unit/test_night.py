@@ -1,5 +1,6 @@
 """A night: what it registered stays, what another night registered is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,22 @@ def test_another_night_takes_in_only_what_is_new(night: Night, tmp_path: Path) -
         other = another(tmp_path, name)
         assert run_stage(other, "ingest").n_in == 0
         assert plan(other) == []
+
+
+def test_what_a_night_refused_is_not_read_again_until_the_settings_change(
+    night: Night, tmp_path: Path
+) -> None:
+    (tmp_path / "raw" / "broken.tif").write_bytes(b"hello")
+    first = run_stage(night, "ingest")
+    assert first.rejected_by_reason == {"unreadable": 1}
+    other = another(tmp_path, "2026-11-23")
+    assert run_stage(other, "ingest").n_in == 0
+    ingest = other.config.ingest.model_copy(update={"max_pixels": 10**6})
+    changed = replace(other, config=other.config.model_copy(update={"ingest": ingest}))
+    assert run_stage(changed, "ingest").rejected_by_reason == {"unreadable": 1}
+    assert run_stage(night, "ingest") == first
+    (tmp_path / "raw" / "broken.tif").write_bytes(b"hello again")
+    assert run_stage(another(tmp_path, "2026-11-24"), "ingest").n_rejected == 1
 
 
 def test_a_night_is_a_date(tmp_path: Path) -> None:

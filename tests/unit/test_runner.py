@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lae_tasks.contracts import Done, Merge, Region, Rejection
-from lae_tasks.errors import ContractError
+from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import read_table
@@ -39,9 +39,10 @@ def test_a_shard_is_written_and_counted(store: LocalStorage) -> None:
         f"runs/{base}.merge.parquet",
         f"rejects/{base}.parquet",
     ]
-    assert [r.region_id for r in read_table(store, f"runs/{base}.parquet", Region)] == ["r1", "r2"]
-    assert read_table(store, f"runs/{base}.merge.parquet", Merge) == [MERGE]
-    assert read_table(store, f"rejects/{base}.parquet", Rejection)[0].detail == "why"
+    regions, merges, rejections = manifest.outputs
+    assert [r.region_id for r in read_table(store, regions, Region)] == ["r1", "r2"]
+    assert read_table(store, merges, Merge) == [MERGE]
+    assert read_table(store, rejections, Rejection)[0].detail == "why"
     assert list(iter_manifests(store, "segment")) == [manifest]
 
 
@@ -64,6 +65,7 @@ def test_whatever_the_result_depends_on_runs_it_again(
     run(store, WORK, ["t1", "t2", "t3"], results())
     again = run(store, replace(WORK, **change), ["t3"], [Done("t3")])
     assert again.n_in == 1
+    assert store.stat("rejects/segment/2026-11-22/0000.parquet") is None, "of the run before"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,14 @@ def test_a_shard_that_is_run_again_and_dies_does_not_count_as_done(store: LocalS
     with pytest.raises(MemoryError):
         run(store, replace(WORK, config_sha256="other"), ["t1"], dies())
     assert read_manifest(store, "segment", "2026-11-22", "0000") is None
+
+
+def test_a_table_that_is_not_its_manifests_is_refused(store: LocalStorage) -> None:
+    manifest = run(store, WORK, ["t1", "t2", "t3"], results())
+    output = manifest.outputs[0]
+    store.write(output.key, store.read(output.key) + b" ")
+    with pytest.raises(TransientError, match="sha256 is not its manifest's"):
+        read_table(store, output, Region)
 
 
 def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:

@@ -107,8 +107,8 @@ class VerdictsSensor(ReviewOperator):
 
     def _look(self, deadline: float) -> None:
         """Returns if there are new verdicts, defers if not."""
-        from lae_tasks.stages.review import has_new_verdicts
-        from lae_tasks.state import load_state
+        from lae_tasks.stages.review import has_news
+        from lae_tasks.state import load_reviews
 
         engine = self.engine()
         config = engine.config
@@ -116,7 +116,7 @@ class VerdictsSensor(ReviewOperator):
             project_id = client.find_project(config.review.project)
             # Asked before looking: a change in between is seen by the trigger once more.
             latest = client.latest_change(project_id, None) if project_id is not None else None
-            if has_new_verdicts(load_state(engine.store), config, client):
+            if has_news(load_reviews(engine.store), config, client):
                 return
         left_s = deadline - time.time()
         if left_s <= 0:
@@ -142,13 +142,15 @@ class CollectOperator(ReviewOperator):
     def execute(self, context: Context) -> str | None:
         """The URI of the manifest of the new verdicts."""
         from lae_tasks.stages.review import collect
-        from lae_tasks.state import load_state
+        from lae_tasks.state import load_reviews
 
         engine = self.engine()
         store, today = engine.store, datetime.now(UTC).date().isoformat()
         with self.label_studio().get_conn() as client:
-            manifest = collect(load_state(store), engine.config, store, client, today)
-        if manifest is None:
+            manifest = collect(load_reviews(store), engine.config, store, client, today)
+        if manifest is not None and manifest.n_rejected:
+            self.log.warning("refused annotations: %s", manifest.rejected_by_reason)
+        if manifest is None or manifest.outputs[0].rows == 0:
             skip_without_news(context, False, "no new verdicts")
             self.announce(context, f"{today}-retry", {})
             return None

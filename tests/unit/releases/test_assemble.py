@@ -113,6 +113,47 @@ def test_a_drawn_object_is_a_rectangle(world):
     assert (added.area_px, added.score, added.source) == (800, 1.0, "steward")
 
 
+def moved(region, pixels):
+    x0, y0, x1, y1 = region.bbox_xyxy_px
+    return (x0 + pixels, y0, x1 + pixels, y1)
+
+
+def test_what_a_steward_relabels_leaves_no_twin_of_the_engine(world):
+    region_id = world.region_ids()[0]
+    twin = world.state.regions[region_id].model_copy(update={"region_id": "twin"})
+    world.state.regions["twin"] = twin
+    world.decide("twin", Outcome.ACCEPT, "greenhouse")
+    assert {region_id, "twin"} <= objects_of(assemble(world.state, world.config)).keys()
+    world.judge(region_id, VerdictAction.RELABEL, category="greenhouse")
+    dataset = assemble(world.state, world.config)
+    assert "twin" not in objects_of(dataset)
+    assert objects_of(dataset)[region_id].category == "greenhouse"
+    assert dataset.left_out == {"duplicate of a steward's object": 1}
+
+
+def test_a_steward_who_draws_the_same_thing_on_two_tiles_adds_it_once(world):
+    first, second = list(world.state.tiles.values())[:2]
+    for name, tile in (("a", first), ("b", second)):
+        verdict = world.judge(name, VerdictAction.ADD, category="lake", bbox=(200, 20, 240, 40))
+        world.state.verdicts[verdict.verdict_id] = verdict.model_copy(
+            update={"tile_id": tile.tile_id}
+        )
+    dataset = assemble(world.state, world.config)
+    assert {a.region_id for a in dataset.annotations if a.category == "lake"} == {"a"}
+
+
+def test_two_that_a_steward_left_on_one_tile_both_stay(world):
+    region_id = world.region_ids()[0]
+    region = world.state.regions[region_id]
+    world.judge(region_id, VerdictAction.ACCEPT)
+    name = world.state.decisions[region_id].category
+    verdict = world.judge("next", VerdictAction.ADD, category=name, bbox=moved(region, 1))
+    world.state.verdicts[verdict.verdict_id] = verdict.model_copy(
+        update={"tile_id": region.tile_id}
+    )
+    assert {region_id, "next"} <= objects_of(assemble(world.state, world.config)).keys()
+
+
 def test_an_adjusted_box_cuts_the_mask(world):
     region_id = next(r for r in world.region_ids() if len(world.tiles_of(r)) == 1)
     region = world.state.regions[region_id]

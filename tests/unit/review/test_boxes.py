@@ -2,20 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tasks.contracts import Tile
 from lae_tasks.review.boxes import clip, from_percent, to_percent
-
-
-def tile(x: int, y: int, width: int, height: int) -> Tile:
-    return Tile(
-        tile_id="t",
-        scene_id="s",
-        raw_key="a.tif",
-        window_px=(x, y, width, height),
-        image_key="images/a.png",
-        image_sha256="0",
-        valid_fraction=1.0,
-    )
 
 
 @given(
@@ -32,30 +19,30 @@ def test_a_box_survives_the_round_trip_to_the_pixel(
     y0 = data.draw(st.integers(y, y + height - 1))
     x1 = data.draw(st.integers(x0 + 1, x + width))
     y1 = data.draw(st.integers(y0 + 1, y + height))
-    where = tile(x, y, width, height)
+    where = (x, y, width, height)
     assert from_percent(to_percent((x0, y0, x1, y1), where), where) == (x0, y0, x1, y1)
 
 
 def test_percent_is_of_the_tile_not_of_the_scene() -> None:
-    where = tile(1_000, 2_000, 200, 100)
+    where = (1_000, 2_000, 200, 100)
     percent = to_percent((1_050, 2_025, 1_150, 2_075), where)
     assert percent == {"x": 25.0, "y": 25.0, "width": 50.0, "height": 50.0}
 
 
 def test_clip_keeps_what_lies_in_the_tile() -> None:
-    where = tile(100, 100, 50, 50)
+    where = (100, 100, 50, 50)
     assert clip((90, 120, 110, 200), where) == (100, 120, 110, 150)
     assert clip((0, 0, 100, 100), where) is None
 
 
 def test_a_box_drawn_past_the_border_is_clipped() -> None:
-    where = tile(10, 20, 100, 100)
+    where = (10, 20, 100, 100)
     assert from_percent({"x": -5, "y": 90, "width": 20, "height": 30}, where) == (10, 110, 25, 120)
 
 
 def test_a_box_thinner_than_a_pixel_is_none() -> None:
     value = {"x": 10.0, "y": 10.0, "width": 0.1, "height": 20.0}
-    assert from_percent(value, tile(0, 0, 100, 100)) is None
+    assert from_percent(value, (0, 0, 100, 100)) is None
 
 
 @pytest.mark.parametrize(
@@ -66,4 +53,4 @@ def test_a_rotated_box_becomes_the_upright_one_around_it(
     rotation: float, expected: tuple[int, int, int, int]
 ) -> None:
     value = {"x": 50, "y": 50, "width": 20, "height": 10, "rotation": rotation}
-    assert from_percent(value, tile(0, 0, 100, 100)) == expected
+    assert from_percent(value, (0, 0, 100, 100)) == expected

@@ -60,7 +60,7 @@ def test_boxes_and_masks_are_where_the_regions_are(state: State) -> None:
     results = {r["id"]: r for r in task.payload()["predictions"][0]["result"]}
     for item, region in zip(task.items, task.regions, strict=True):
         box = results[item.region_id]["value"]
-        assert from_percent(box, task.tile) == region.bbox_xyxy_px == item.bbox_xyxy_px
+        assert from_percent(box, task.tile.window_px) == region.bbox_xyxy_px == item.bbox_xyxy_px
         outline = _pixels(results[MASK_PREFIX + region.region_id], task.tile.window_px)
         mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
         placed = mask_in_window(mask, region.bbox_xyxy_px, task.tile.window_px)

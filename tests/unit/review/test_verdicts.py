@@ -4,12 +4,19 @@ import pytest
 
 from lae_tasks.contracts import Rejection, Verdict, VerdictAction
 from lae_tasks.review.boxes import to_percent
-from lae_tasks.review.label_studio import Annotation
+from lae_tasks.review.label_studio import AnnotatedTask, Annotation
 from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX, ReviewTask, build_tasks
-from lae_tasks.review.verdicts import added_region_id, fold_verdicts, read_verdicts
+from lae_tasks.review.verdicts import (
+    added_region_id,
+    current_verdicts,
+    deleted_annotations,
+    fold_verdicts,
+    read_verdicts,
+    withdrawn,
+)
 from tests.review_world import make_state
 
-ACCEPT, RELABEL, ADJUST, REJECT, ADD = VerdictAction
+ACCEPT, RELABEL, ADJUST, REJECT, ADD, WITHDRAW = VerdictAction
 
 
 class Steward:
@@ -59,7 +66,13 @@ def steward() -> Steward:
 
 def read(steward: Steward, **update: Any) -> list[Verdict]:
     task = steward.task
-    verdicts = read_verdicts(steward.submit(**update), task.items, task.tile)
+    verdicts = read_verdicts(steward.submit(**update), task.items)
+    assert not isinstance(verdicts, Rejection)
+    return verdicts
+
+
+def read_with(steward: Steward, *vocabulary: str) -> list[Verdict]:
+    verdicts = read_verdicts(steward.submit(), steward.task.items, vocabulary)
     assert not isinstance(verdicts, Rejection)
     return verdicts
 
@@ -112,6 +125,7 @@ def test_relabel_by_digit_search_or_a_new_name(steward: Steward) -> None:
     steward.say(items[1].region_id, "other", {"taxonomy": [["vehicle"]]})
     steward.say(items[2].region_id, "other", {"taxonomy": [["vehicle"]]})
     steward.say(items[2].region_id, "newname", {"text": ["  School   Buses "]})
+    assert [v.category for v in read_with(steward, "School-Bus")][2] == "School-Bus"
     assert [(v.action, v.category) for v in read(steward)] == [
         (RELABEL, "harbor"),
         (RELABEL, "vehicle"),
@@ -127,7 +141,7 @@ def test_naming_a_box_what_it_was_named_is_no_relabel(steward: Steward) -> None:
 
 
 def test_a_moved_box_is_adjusted_and_a_nudge_below_a_pixel_is_not(steward: Steward) -> None:
-    moved = to_percent((200, 170, 300, 250), steward.task.tile)
+    moved = to_percent((200, 170, 300, 250), steward.task.tile.window_px)
     steward.box(0)["value"].update(moved)
     steward.box(1)["value"]["x"] += 0.05
     verdicts = read(steward)
@@ -136,7 +150,7 @@ def test_a_moved_box_is_adjusted_and_a_nudge_below_a_pixel_is_not(steward: Stewa
 
 
 def test_relabelled_and_moved_keeps_both(steward: Steward) -> None:
-    steward.box(0)["value"].update(to_percent((200, 170, 300, 250), steward.task.tile))
+    steward.box(0)["value"].update(to_percent((200, 170, 300, 250), steward.task.tile.window_px))
     steward.box(0)["value"]["rectanglelabels"] = ["harbor"]
     (verdict,) = read(steward)
     assert (verdict.action, verdict.category) == (RELABEL, "harbor")
@@ -144,7 +158,11 @@ def test_relabelled_and_moved_keeps_both(steward: Steward) -> None:
 
 
 def draw(steward: Steward, result_id: str, box: tuple[int, int, int, int], name: str) -> None:
-    value = {**to_percent(box, steward.task.tile), "rotation": 0, "rectanglelabels": [name]}
+    value = {
+        **to_percent(box, steward.task.tile.window_px),
+        "rotation": 0,
+        "rectanglelabels": [name],
+    }
     steward.say(result_id, "box", value)
 
 
@@ -197,7 +215,7 @@ def test_an_annotation_that_does_not_start_from_our_boxes_is_rejected(steward: S
     steward.results.clear()
     draw(steward, "new-1", (400, 400, 440, 430), "ship")
     steward.rest("rest-accept")
-    answer = read_verdicts(steward.submit(), steward.task.items, steward.task.tile)
+    answer = read_verdicts(steward.submit(), steward.task.items)
     assert isinstance(answer, Rejection) and answer.reason == "blank annotation"
 
 
@@ -219,7 +237,7 @@ def test_a_malformed_result_rejects_the_annotation(
     steward: Steward, broken: dict[str, Any]
 ) -> None:
     steward.results.append(broken)
-    answer = read_verdicts(steward.submit(), steward.task.items, steward.task.tile)
+    answer = read_verdicts(steward.submit(), steward.task.items)
     assert isinstance(answer, Rejection) and answer.reason == "malformed result"
 
 
@@ -251,3 +269,35 @@ def test_an_edited_annotation_replaces_its_former_version_whole(steward: Steward
     after = read(steward, minute=2)
     added = [v for v in fold_verdicts([*before, *after]).values() if v.action is ADD]
     assert [v.bbox_xyxy_px for v in added] == [(400, 400, 450, 430)]
+
+
+def test_a_verdict_that_is_taken_back_holds_no_longer(steward: Steward) -> None:
+    steward.rest("rest-accept")
+    first = read(steward, minute=1)
+    steward.choose(0, "unsure")
+    second = read(steward, minute=2)
+    undecided = steward.task.items[0].region_id
+    back = withdrawn(first, {v.region_id for v in second}, second[0].decided_at)
+    assert [(v.region_id, v.action, v.category) for v in back] == [(undecided, WITHDRAW, None)]
+    history = [*first, *second, *back]
+    assert undecided not in fold_verdicts(history)
+    assert len(fold_verdicts(history)) == len(first) - 1
+    other = read(steward, number=2, minute=0)
+    assert set(fold_verdicts([*other, *back, *first])) == {v.region_id for v in other}
+
+
+def test_what_a_deleted_annotation_decided_is_gone_unless_its_task_is_another(
+    steward: Steward,
+) -> None:
+    steward.rest("rest-accept")
+    held = [*read(steward, minute=1), *read(steward, number=2, minute=2)]
+    left = steward.submit(number=2, minute=2)
+
+    def task(created_at: str) -> AnnotatedTask:
+        return AnnotatedTask(1, steward.task.key, created_at, created_at, (left,))
+
+    gone = deleted_annotations(task("2026-11-22T00:00:00.000000+00:00"), held)
+    assert set(gone) == {1} and len(gone[1]) == len(steward.task.items)
+    assert deleted_annotations(task("2026-11-24T00:00:00.000000+00:00"), held) == {}
+    back = withdrawn(gone[1], (), "2026-11-23T06:00:00.000000+00:00")
+    assert {v.annotation_id for v in current_verdicts([*held, *back])} == {2}

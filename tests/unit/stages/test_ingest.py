@@ -19,7 +19,7 @@ def raw(tmp_path: Path) -> LocalStorage:
 
 
 def run(raw: LocalStorage, known: tuple[str, ...] = (), **config: object) -> list[object]:
-    objects = ingest.unknown_objects(raw.list(), [])
+    objects = list(raw.list())
     return list(ingest.run(objects, raw, known, IngestConfig.model_validate(config)))
 
 
@@ -74,12 +74,12 @@ def test_a_scene_that_is_too_large_is_not_decoded(raw: LocalStorage) -> None:
     assert rejections(run(raw, max_pixels=700)) == {"a.tif": "too large"}
 
 
-def test_known_objects_and_known_bytes_are_no_new_scenes(raw: LocalStorage) -> None:
-    first, second = scenes(run(raw))
-    assert ingest.unknown_objects(raw.list(), [first, second]) == []
+def test_known_bytes_are_no_new_scene(raw: LocalStorage) -> None:
+    first, _ = scenes(run(raw))
     raw.write("renamed.tif", raw.read("a.tif"))
-    (new,) = ingest.unknown_objects(raw.list(), [first, second])
-    assert new.key == "renamed.tif"
-    (result,) = ingest.run([new], raw, [first.scene_id], IngestConfig())
+    info = raw.stat("renamed.tif")
+    assert info
+    (result,) = ingest.run([info], raw, [first.scene_id], IngestConfig())
     assert isinstance(result, Rejection)
     assert "another night" in result.detail
+    assert result.etag == info.etag

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lae_tasks.contracts import Outcome, VerdictAction
-from lae_tasks.errors import ConflictError
+from lae_tasks.errors import ConflictError, UnfinishedNightError
 from lae_tasks.releases import list_releases, read_release
 from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManifest, latest_version
 from lae_tasks.stages.release import publish
@@ -57,6 +57,13 @@ def test_the_first_release(world):
     assert result.digest in card
     for picture in [key for key in readable if "/card/" in key]:
         assert picture.removeprefix("releases/v1.0.0/") in card
+
+
+def test_a_night_that_is_run_again_makes_no_version(world):
+    world.state.unfinished.append("2026-11-22")
+    with pytest.raises(UnfinishedNightError, match="2026-11-22 is being run again"):
+        publish_world(world)
+    assert keys(world, "releases/") == set()
 
 
 def test_the_same_state_makes_no_new_version(world):

@@ -89,6 +89,7 @@ def region(region_id: str = "r1", **values: Any) -> Region:
     [
         ({"category_said": None, "token_confidence": None}, {}, "reject unrecognized"),
         ({}, {"bbox_xyxy_px": (450, 10, 500, 60)}, "reject cut_by_tile"),
+        ({}, {"bbox_xyxy_px": (390, 10, 500, 60)}, "review cut_everywhere"),
         ({}, {"bbox_xyxy_px": (0, 0, 60, 60)}, "accept confident"),  # the scene's own border
         ({}, {"area_px": 19}, "reject too_small"),
         ({}, {"bbox_xyxy_px": (10, 10, 210, 20)}, "reject too_long"),

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> LocalStorage:
 
 
 def register(raw: LocalStorage) -> list[Scene]:
-    objects = ingest.unknown_objects(raw.list(), [])
+    objects = list(raw.list())
     results = ingest.run(objects, raw, (), IngestConfig())
     return [r.outputs[0] for r in results if isinstance(r, Done)]  # type: ignore[misc]
 

@@ -1,0 +1,150 @@
+"""State: a night counts when each stage worked on what the stage before it says now."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.contracts import (
+    Assignment,
+    Decision,
+    Done,
+    Label,
+    Manifest,
+    Merge,
+    Record,
+    Region,
+    Scene,
+    Tile,
+)
+from lae_tasks.runner import Work, run
+from lae_tasks.state import State, digest_of, load_state
+from lae_tasks.storage import LocalStorage
+from tests.release_world import World
+
+NIGHT = "2026-11-22"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(LocalStorage(tmp_path))
+    world.add_scene(3)
+    return world
+
+
+def commit(
+    world: World,
+    stage: str,
+    shard: str,
+    kinds: Sequence[type[Record]],
+    came_in: str,
+    *outputs: Record,
+) -> Manifest:
+    config = digest_of(output.model_dump_json() for output in outputs)
+    work = Work(stage, NIGHT, shard, tuple(kinds), config, (came_in,))
+    return run(world.store, work, ["x"], [Done("x", outputs)])
+
+
+def ingest(world: World, *keys: str) -> list[Scene]:
+    (scene_id,) = {tile.scene_id for tile in world.state.tiles.values()}
+    scenes = [
+        Scene(
+            scene_id=scene_id if number == 0 else f"scene-{number}",
+            raw_key=key,
+            etag="e",
+            size_bytes=1,
+            width_px=448,
+            height_px=448,
+            bands=3,
+            dtype="uint8",
+            crs=None,
+            transform=None,
+            gsd_m=None,
+            acquired_at=None,
+        )
+        for number, key in enumerate(keys)
+    ]
+    shards = [
+        Assignment(scene_id=scene.scene_id, shard=f"{number:04d}")
+        for number, scene in enumerate(scenes)
+    ]
+    commit(world, "ingest", "all", (Scene, Assignment), digest_of(keys), *scenes, *shards)
+    return scenes
+
+
+def label(region: Region) -> Label:
+    return Label(
+        region_id=region.region_id,
+        model_revision="m",
+        prompt_sha256="p",
+        category_said="ship",
+        likelihood_said=None,
+        token_confidence=0.9,
+        clip_category=None,
+        clip_score=None,
+        crop_std=9.0,
+        reply="",
+    )
+
+
+def shard(world: World, scenes: list[Scene], regions: Sequence[Region]) -> str:
+    """Commits tile, segment and classify of the first shard; the digest of its labels."""
+    came_in = digest_of([scenes[0].scene_id])
+    tiles = commit(world, "tile", "0000", (Tile,), came_in, *world.state.tiles.values())
+    found = commit(world, "segment", "0000", (Region,), tiles.outputs[0].sha256, *regions)
+    labels = (label(region) for region in regions)
+    named = commit(world, "classify", "0000", (Label,), found.outputs[0].sha256, *labels)
+    return named.outputs[0].sha256
+
+
+def route(world: World, came_in: str) -> None:
+    decisions = world.state.decisions.values()
+    commit(world, "route", "all", (Decision, Merge), came_in, *decisions)
+
+
+@pytest.fixture
+def routed(world: World) -> World:
+    scenes = ingest(world, "a.tif")
+    route(world, shard(world, scenes, list(world.state.regions.values())))
+    return world
+
+
+def nothing_of_the_night(state: State) -> bool:
+    return not (state.scenes or state.tiles or state.regions or state.labels or state.decisions)
+
+
+def test_a_whole_night_is_read(routed: World) -> None:
+    state = load_state(routed.store)
+    assert state.tiles == routed.state.tiles
+    assert state.regions == routed.state.regions
+    assert state.decisions == routed.state.decisions
+    assert state.unfinished == []
+
+
+def test_old_decisions_are_not_mixed_with_new_regions(routed: World) -> None:
+    (scene,) = load_state(routed.store).scenes.values()
+    came_in = shard(routed, [scene], list(routed.state.regions.values())[1:])
+    state = load_state(routed.store)
+    assert state.unfinished == [NIGHT]
+    assert nothing_of_the_night(state)
+    route(routed, came_in)
+    assert load_state(routed.store).unfinished == []
+
+
+def test_a_night_with_a_scene_more_waits_for_its_shard(routed: World) -> None:
+    ingest(routed, "a.tif", "b.tif")
+    assert load_state(routed.store).unfinished == [NIGHT]
+    assert load_state(routed.store, NIGHT).unfinished == [NIGHT]
+    assert load_state(routed.store, "2026-11-21").unfinished == []
+
+
+def test_a_route_that_is_being_run_again_is_not_a_night_without_route(routed: World) -> None:
+    routed.store.delete(f"runs/route/{NIGHT}/all.json")
+    assert load_state(routed.store).unfinished == [NIGHT]
+
+
+def test_a_night_that_was_never_routed_is_left_out(world: World) -> None:
+    shard(world, ingest(world, "a.tif"), list(world.state.regions.values()))
+    state = load_state(world.store)
+    assert nothing_of_the_night(state)
+    assert state.unfinished == []
