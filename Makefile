@@ -61,8 +61,8 @@ setup: $(STAMP) $(STUDIO_STAMP) ## Make the two environments from their locks
 	@:
 
 # Installs with uv, and with plain pip where uv can't: $(call install,environment,arguments)
-install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) \
-	|| $(1)/bin/python -m pip install --quiet --no-deps $(2)
+install = $(BIN)/uv pip install --python $(1)/bin/python $(2) \
+	|| $(1)/bin/python -m pip install --no-deps $(2)
 
 # Debian keeps what makes environments in a package of its own: $(call make-venv,environment)
 define make-venv

@@ -99,7 +99,6 @@ class PromptType(StrEnum):
     GRID = "grid"
     POINT = "point"
     BOX = "box"
-    STEWARD = "steward"
 
 
 class Region(Record):

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-DEFAULT_MARGIN = 0.15
-"""Context on every side of the box, as a fraction of its longer side."""
-
 
 def _window(low: float, high: float, side_px: int, limit_px: int) -> tuple[int, int]:
     """Centre ``side_px`` pixels on [low, high), slide them inside [0, limit), else clip."""
@@ -26,7 +23,7 @@ def _window(low: float, high: float, side_px: int, limit_px: int) -> tuple[int, 
 def crop_region(
     image: npt.NDArray[np.uint8],
     bbox_xyxy_px: Sequence[float],
-    margin: float = DEFAULT_MARGIN,
+    margin: float,
 ) -> npt.NDArray[np.uint8]:
     """Cut a square window around a region's box.
 

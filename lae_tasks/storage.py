@@ -83,21 +83,24 @@ class Storage(Protocol):
         """Removes an object; nothing happens if it is not there."""
 
 
-def open_storage(uri: str, client: Any = None) -> Storage:
+def open_storage(uri: str, client: Any = None, *, must_exist: bool = False) -> Storage:
     """Opens the storage at a URI.
 
     Args:
         uri: `s3://bucket/prefix`, or a local folder (plain path or `file://`).
         client: A boto3 S3 client; by default one is made from the environment.
+        must_exist: Refuse a local folder that is not there (a bucket that is not there is
+            refused when it is used).
 
     Raises:
         ConfigError: If the scheme is not supported.
     """
-    if "://" not in uri:
-        return LocalStorage(Path(uri))
-    scheme, _, rest = uri.partition("://")
+    scheme, _, rest = uri.partition("://") if "://" in uri else ("file", "", uri)
     if scheme == "file":
-        return LocalStorage(Path(unquote(rest)))
+        folder = Path(unquote(rest) if "://" in uri else rest)
+        if must_exist and not folder.is_dir():
+            raise ConfigError(f"storage {uri}: there is no such folder")
+        return LocalStorage(folder)
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Storage(bucket, prefix.strip("/"), client or s3_client())

@@ -11,12 +11,17 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from demo.masks import CONFIG as DEMO_CONFIG
 from demo.scenes import CATEGORIES
 from demo.train.data import SceneSet, load_scenes
-from lae_tasks.crops import DEFAULT_MARGIN, crop_region
+from lae_tasks.config import load_config
+from lae_tasks.crops import crop_region
 
 CROP_PX = 64
 """Input side of the CLIP and of the LVLM."""
+
+MARGIN = load_config(DEMO_CONFIG).classify.crop_margin
+"""Context on every side of the box, as the engine cuts it in the demo."""
 
 BACKGROUND = "background"
 """Kind of a crop that shows no object."""
@@ -91,7 +96,7 @@ def background_box(rng: np.random.Generator, ids: UnsignedArray) -> Box | None:
     for _ in range(8):
         w, h = np.exp(rng.uniform(np.log(14), np.log(150), 2))
         x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-        if (crop_region(ids[..., None], (x, y, x + w, y + h)) > 0).mean() < 0.04:
+        if (crop_region(ids[..., None], (x, y, x + w, y + h), MARGIN) > 0).mean() < 0.04:
             return x, y, x + w, y + h
     return None
 
@@ -113,11 +118,11 @@ def true_box_crops(scenes: SceneSet, rng: np.random.Generator, backgrounds_per_s
             image, ids, kinds = scenes[index]
             for key, kind in enumerate(kinds, start=1):
                 box = _jitter(rng, object_box(ids, key))
-                yield crop_region(image, box, DEFAULT_MARGIN), kind
+                yield crop_region(image, box, MARGIN), kind
             for _ in range(backgrounds_per_scene):
                 empty = background_box(rng, ids)
                 if empty:
-                    yield crop_region(image, empty, DEFAULT_MARGIN), BACKGROUND
+                    yield crop_region(image, empty, MARGIN), BACKGROUND
 
     return collect(pairs())
 

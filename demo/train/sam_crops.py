@@ -20,6 +20,7 @@ from demo.scenes.world import encode_mask
 from demo.train import sam as sam_training
 from demo.train.crops import (
     BACKGROUND,
+    MARGIN,
     Crops,
     UnsignedArray,
     background_box,
@@ -28,7 +29,7 @@ from demo.train.crops import (
 )
 from demo.train.data import DEFAULT_CACHE, SCENE_PX, instance_map
 from lae_tasks.backends.sam import SamMaskGenerator
-from lae_tasks.crops import DEFAULT_MARGIN, crop_region
+from lae_tasks.crops import crop_region
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +60,12 @@ def scene_crops(generator: SamMaskGenerator, seed: int) -> Iterator[tuple[Unsign
             kind = BACKGROUND
         else:
             continue
-        yield crop_region(scene.image, proposal.bbox_xyxy_px, DEFAULT_MARGIN), kind
+        yield crop_region(scene.image, proposal.bbox_xyxy_px, MARGIN), kind
     # The generator seldom masks bare ground, so a few such crops are added.
     rng = np.random.default_rng(seed)
     ids = instance_map(scene)
     for box in filter(None, (background_box(rng, ids) for _ in range(2))):
-        yield crop_region(scene.image, box, DEFAULT_MARGIN), BACKGROUND
+        yield crop_region(scene.image, box, MARGIN), BACKGROUND
 
 
 def make_crops(generator: SamMaskGenerator, first_seed: int, scenes: int) -> Crops:

@@ -26,12 +26,13 @@ def prepare(device: str, threads: int) -> torch.device:
 
 def files_revision(path: Path) -> str:
     """First 16 hex digits of the sha256 over a model's file, or over all files of its folder."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    folder = path.is_dir()
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if folder else [path]:
         if file.suffix == ".md":  # the model card
             continue
-        digest.update(file.name.encode())
+        # In a folder, names tell the files apart; a checkpoint that is renamed stays the same.
+        digest.update(file.relative_to(path).as_posix().encode() if folder else b"")
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -3,8 +3,6 @@
 from importlib import resources
 from xml.sax.saxutils import quoteattr
 
-LABEL_CONFIG_VERSION = 1
-
 #: The image that every control points to.
 IMAGE = "image"
 #: Boxes to review, and objects that a steward draws.
@@ -26,7 +24,6 @@ ACCEPT = "accept"
 REJECT = "reject"
 UNSURE = "unsure"
 REST_ACCEPT = "rest-accept"
-REST_UNCHECKED = "rest-unchecked"
 
 
 def label_config(vocabulary_uri: str) -> str:

@@ -152,6 +152,13 @@ def test_links_in_a_folder_are_followed_and_odd_names_are_kept(tmp_path: Path) -
     assert open_storage(f"file://{str(folder).replace(' ', '%20')}").read("link.tif") == b"1"
 
 
+def test_a_folder_that_must_exist_is_missed(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / "raw imgery"), f"file://{tmp_path}/raw%20imgery"):
+        assert list(open_storage(uri).list()) == []
+        with pytest.raises(ConfigError, match="no such folder"):
+            open_storage(uri, must_exist=True)
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match="use s3://"):
         open_storage("gs://bucket/x")
