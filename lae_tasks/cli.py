@@ -60,6 +60,9 @@ def _start(
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=err)])
+    if not verbose:
+        # GDAL warns of every oddity of a file; what matters becomes a rejection.
+        logging.getLogger("rasterio").setLevel(logging.ERROR)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from lae_tasks.config import Config
 from lae_tasks.contracts import Decision, Done, Manifest, Rejection, ReviewItem, Verdict
-from lae_tasks.errors import ConfigError
+from lae_tasks.errors import ConfigError, UnfinishedNightError
 from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access, version_id
 from lae_tasks.review.tasks import (
@@ -70,8 +70,11 @@ def push(
 
     Raises:
         ConfigError: The store is no S3, or Label Studio refuses what it is told.
+        UnfinishedNightError: The night is being run again; push when it is routed.
         TransientError: Label Studio does not answer; push again.
     """
+    if state.unfinished:
+        raise UnfinishedNightError(f"night {night} is being run again; push when it is routed")
     decisions = regions_to_review(state)
     tasks = list(build_tasks(state, store.uri, night))
     manifest = _record_push(state, night, config, store, tasks, decisions)
