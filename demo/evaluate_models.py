@@ -1,8 +1,8 @@
 """Measure the small models on scenes that nothing was trained on or chosen by.
 
-``python -m demo.evaluate_models`` prints a table and writes ``evaluation.json``. Every figure in
-the model cards comes from it. Automatic masks take longest and are kept per weights file in the
-cache folder, so that a second run only repeats the rest.
+``python -m demo.evaluate_models`` prints a table and writes ``evaluation.json``, which the model
+cards quote. Segmenting and naming is the engine's own, with the settings of
+``demo/lae.yaml``; the checksums of the measured files and the settings stand beside the figures.
 """
 
 from __future__ import annotations
@@ -18,27 +18,63 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from demo.masks import full_rle, make_mask_generator, mask_settings
+from demo.masks import CONFIG, full_rle, mask_settings
 from demo.metrics import auroc, mask_overlaps, mean
-from demo.namers import ClipNamer, LvlmNamer, Naming
+from demo.naming import Naming, name_crops
 from demo.scenes import CATEGORIES, SyntheticScene, generate_scene
 from demo.scenes.world import encode_mask
 from demo.train.clip import NAMES
 from demo.train.crops import background_box
 from demo.train.data import HELD_OUT_SEED, SCENE_PX, instance_map
+from lae_tasks.backends.clip import ClipEmbedder
+from lae_tasks.backends.lvlm import LocalClassifier
+from lae_tasks.backends.protocols import Classifier, Image, MaskGenerator, TextEmbedder
+from lae_tasks.backends.sam import SamMaskGenerator
 from lae_tasks.backends.small_sam import load_small_sam
-from lae_tasks.crops import DEFAULT_MARGIN, crop_region
+from lae_tasks.config import ClassifyConfig, Config, load_config
+from lae_tasks.crops import crop_region
+from lae_tasks.stages.classify import load_prompt
 
 MODELS = Path("demo/models")
+SCENES = 100
 MATCH_IOU, OFF_IOU = 0.5, 0.1
 Figures = dict[str, Any]
+
+
+def demo_config(models: Path) -> Config:
+    """The demo's settings, on the CPU, for the models of a folder."""
+    config = load_config(CONFIG)
+    places = {"model": str(models / "lvlm"), "clip_model": f"local-dir:{models / 'clip'}"}
+    classify = config.classify.model_copy(update={**places, "device": "cpu"})
+    segment = mask_settings(models / "sam" / "model.safetensors")
+    return config.model_copy(update={"segment": segment, "classify": classify})
+
+
+def checksums(models: Path) -> dict[str, str]:
+    """The sha256 of every file of the models, by its path in their folder; cards do not count."""
+    files = sorted(path for path in models.glob("*/*") if path.suffix != ".md")
+    return {
+        path.relative_to(models).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def used_settings(config: Config) -> Figures:
+    """The settings that the figures depend on."""
+    segment, classify = config.segment, config.classify
+    return {
+        "threads": config.threads,
+        "segment": segment.model_dump(mode="json", exclude=set(segment.places)),
+        "classify": classify.model_dump(mode="json", exclude=set(classify.places)),
+        "prompt_sha256": hashlib.sha256(load_prompt(classify.prompt).encode()).hexdigest(),
+        "vocabulary": list(config.vocabulary),
+    }
 
 
 @dataclass(frozen=True)
@@ -104,23 +140,18 @@ def one_point(sam: Sam, scenes: Sequence[SyntheticScene]) -> Figures:
     }
 
 
-def automatic_masks(weights: Path, scenes: Sequence[SyntheticScene], cache: Path) -> list[Masks]:
-    """Run the demo preset on every scene, or read what an earlier run of the same kept."""
-    settings = json.dumps([mask_settings(weights).fingerprint(), HELD_OUT_SEED, len(scenes)])
-    key = hashlib.sha256(weights.read_bytes() + settings.encode()).hexdigest()[:16]
-    path = cache / f"masks_{key}.json"
-    if path.exists():
-        return [Masks(**entry) for entry in json.loads(path.read_text())]
-    generator = make_mask_generator(weights)
+def automatic_masks(
+    generator: MaskGenerator, scenes: Sequence[SyntheticScene], max_regions: int
+) -> list[Masks]:
+    """Segment every scene; of its masks the largest stay, as in the engine's segment stage."""
     made = []
     for scene in track(scenes, "Automatic masks"):
         start = time.process_time()
-        proposals = generator.generate(scene.image)
+        found = generator.generate(scene.image)
         seconds = time.process_time() - start
-        segmentations = [full_rle(proposal, scene.image) for proposal in proposals]
-        made.append(Masks(segmentations, [list(p.bbox_xyxy_px) for p in proposals], seconds))
-    cache.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([vars(masks) for masks in made]))
+        kept = sorted(found, key=lambda p: (-int(p.mask.sum()), p.bbox_xyxy_px))[:max_regions]
+        segmentations = [full_rle(proposal, scene.image) for proposal in kept]
+        made.append(Masks(segmentations, [list(p.bbox_xyxy_px) for p in kept], seconds))
     return made
 
 
@@ -141,9 +172,6 @@ def recall(scenes: Sequence[SyntheticScene], made: Sequence[Masks]) -> Figures:
         "share_on_an_object": float((best >= MATCH_IOU).mean()),
         "share_off_every_object": float((best < OFF_IOU).mean()),
         "cpu_s_per_scene": mean([masks.cpu_s for masks in made]),
-        "settings": mask_settings(Path()).model_dump(
-            mode="json", exclude={"checkpoint", "device", "points_per_batch"}
-        ),
     }
 
 
@@ -152,7 +180,10 @@ def _truth(scene: SyntheticScene) -> list[dict[str, Any]]:
 
 
 def name_masks(
-    namer: LvlmNamer, scenes: Sequence[SyntheticScene], made: Sequence[Masks]
+    classifier: Classifier,
+    config: ClassifyConfig,
+    scenes: Sequence[SyntheticScene],
+    made: Sequence[Masks],
 ) -> tuple[list[NamedCrop], float]:
     """Name the crop of every automatic mask; also returns CPU seconds per crop."""
     named, seconds = [], 0.0
@@ -160,9 +191,9 @@ def name_masks(
         track(list(zip(scenes, made, strict=True)), "Naming crops")
     ):
         boxes = masks.boxes_xyxy_px
-        crops = [crop_region(scene.image, box, DEFAULT_MARGIN) for box in boxes]
+        crops = [crop_region(scene.image, box, config.crop_margin) for box in boxes]
         start = time.process_time()
-        namings = namer.name(crops)
+        namings = name_crops(classifier, config, crops)
         seconds += time.process_time() - start
         overlaps = mask_overlaps(masks.segmentations, _truth(scene))
         for row, naming in zip(overlaps, namings, strict=True):
@@ -197,41 +228,43 @@ def lvlm_figures(named: Sequence[NamedCrop], scenes: Sequence[SyntheticScene]) -
         "naming_accuracy": mean([c.right for c in objects]),
         "naming_accuracy_by_category": by_category,
         "crops_on_categories": len(objects),
-        "unrecognized_recall_off_objects": mean([c.naming.category is None for c in off]),
+        "unrecognized_recall_off_objects": mean([c.naming.unrecognized for c in off]),
         "crops_off_objects": len(off),
-        "unrecognized_recall_distractors": mean([c.naming.category is None for c in distractors]),
+        "unrecognized_recall_distractors": mean([c.naming.unrecognized for c in distractors]),
         "crops_on_distractors": len(distractors),
-        "auroc_token_probability": _auroc_by_token(answered),
+        "auroc_token_confidence": _auroc_by_token(answered),
         "auroc_said_likelihood": _auroc_by_likelihood(answered),
-        "auroc_token_probability_with_partial_masks": _auroc_by_token(every_answer),
+        "auroc_token_confidence_with_partial_masks": _auroc_by_token(every_answer),
         "auroc_said_likelihood_with_partial_masks": _auroc_by_likelihood(every_answer),
         "precision_of_names": mean([c.right for c in answered]),
         "precision_of_names_said_with_0.9": mean([c.right for c in sure]),
         "share_of_names_said_with_0.9": len(sure) / max(1, len(answered)),
         "objects_found_and_named": len({c.object_id for c in objects if c.right}) / total,
-        "unparsed_replies": sum('"' not in c.naming.text for c in named),
+        "unparsed_replies": sum(not c.naming.understood for c in named),
     }
 
 
 def _auroc_by_token(crops: Sequence[NamedCrop]) -> float | None:
-    return auroc([c.naming.token_probability for c in crops], [c.right for c in crops])
+    return auroc([c.naming.confidence for c in crops], [c.right for c in crops])
 
 
 def _auroc_by_likelihood(crops: Sequence[NamedCrop]) -> float | None:
     return auroc([c.naming.likelihood or 0 for c in crops], [c.right for c in crops])
 
 
-def background_figures(namer: LvlmNamer, scenes: Sequence[SyntheticScene]) -> Figures:
+def background_figures(
+    classifier: Classifier, config: ClassifyConfig, scenes: Sequence[SyntheticScene]
+) -> Figures:
     """How the LVLM takes crops of nothing: random boxes off every object, three per scene."""
     rng = np.random.default_rng(1)
     crops = []
     for scene in scenes:
         ids = instance_map(scene)
         boxes = filter(None, (background_box(rng, ids) for _ in range(3)))
-        crops += [crop_region(scene.image, box, DEFAULT_MARGIN) for box in boxes]
-    namings = namer.name(crops)
+        crops += [crop_region(scene.image, box, config.crop_margin) for box in boxes]
+    namings = name_crops(classifier, config, crops)
     return {
-        "unrecognized_recall_random_background": mean([n.category is None for n in namings]),
+        "unrecognized_recall_random_background": mean([n.unrecognized for n in namings]),
         "random_background_crops": len(namings),
     }
 
@@ -240,37 +273,38 @@ def background_figures(namer: LvlmNamer, scenes: Sequence[SyntheticScene]) -> Fi
 class TrueCrops:
     """The ten categories cut by their true boxes."""
 
-    crops: list[Any] = field(default_factory=list)
+    crops: list[Image] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
 
 
-def true_crops(scenes: Sequence[SyntheticScene]) -> TrueCrops:
+def true_crops(scenes: Sequence[SyntheticScene], margin: float) -> TrueCrops:
     """Cut every object of the ten categories by its true box."""
     cut = TrueCrops()
     for scene in scenes:
         for item in scene.objects:
             if item.category:
-                cut.crops.append(crop_region(scene.image, item.bbox_xyxy_px, DEFAULT_MARGIN))
+                cut.crops.append(crop_region(scene.image, item.bbox_xyxy_px, margin))
                 cut.categories.append(item.category)
     return cut
 
 
-def clip_figures(namer: ClipNamer, cut: TrueCrops) -> Figures:
-    """CLIP's choice among the ten, and how similar its vectors of names are."""
+def clip_figures(embedder: TextEmbedder, vocabulary: Sequence[str], cut: TrueCrops) -> Figures:
+    """CLIP's choice from the vocabulary, and how similar its vectors of names are."""
     start = time.process_time()
-    names = namer.name(cut.crops)
+    best = embedder.probabilities(cut.crops, vocabulary).argmax(axis=1)
     seconds = time.process_time() - start
-    vectors = namer.embed_names(CATEGORIES)
-    between = (vectors @ vectors.T).fill_diagonal_(-1)
-    synonyms = [
-        float((namer.embed_names([category, other])).prod(0).sum())
-        for category in CATEGORIES
-        for other in NAMES[category][1:]
-    ]
+    right = [vocabulary[index] == name for index, name in zip(best, cut.categories, strict=True)]
+    vectors = embedder.embed_names(vocabulary)
+    between = vectors @ vectors.T
+    np.fill_diagonal(between, -1)
+    synonyms = []
+    for category in CATEGORIES:
+        own, *others = embedder.embed_names(NAMES[category])
+        synonyms += [float(own @ other) for other in others]
     return {
-        "top1_of_10": mean([a == b for a, b in zip(names, cut.categories, strict=True)]),
-        "crops": len(names),
-        "cpu_s_per_crop": seconds / max(1, len(names)),
+        "top1_of_10": mean(right),
+        "crops": len(right),
+        "cpu_s_per_crop": seconds / max(1, len(right)),
         "greatest_similarity_of_two_categories": float(between.max()),
         "least_similarity_of_synonyms": min(synonyms),
     }
@@ -305,40 +339,47 @@ def print_report(figures: Figures, console: Console) -> None:
     console.print_json(data=figures)
 
 
-def main() -> None:
-    """Evaluate the committed models."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--models", type=Path, default=MODELS)
-    parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/evaluation"))
-    parser.add_argument("--output", type=Path, default=MODELS / "evaluation.json")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    first = HELD_OUT_SEED
-    seeds = range(first, first + args.scenes)
-    scenes = [generate_scene(seed, SCENE_PX) for seed in track(seeds, "Drawing scenes")]
-    weights = args.models / "sam" / "model.safetensors"
-    sam, lvlm = load_small_sam(weights), LvlmNamer(args.models / "lvlm")
-    made = automatic_masks(weights, scenes, args.cache)
-    named, seconds_per_crop = name_masks(lvlm, scenes, made)
-    cut = true_crops(scenes)
-    namings = lvlm.name(cut.crops)
-    figures: Figures = {
-        "seeds": [first, first + args.scenes - 1],
-        "scene_px": SCENE_PX,
-        "one_point": one_point(sam, scenes),
+def evaluate(models: Path, scenes: Sequence[SyntheticScene]) -> Figures:
+    """Every figure of the models of a folder, with what it was measured on and by."""
+    config = demo_config(models)
+    classify, threads = config.classify, config.threads
+    generator = SamMaskGenerator(config.segment, threads)
+    classifier = LocalClassifier(classify, threads)
+    embedder = ClipEmbedder(str(classify.clip_model), classify.device, threads)
+    made = automatic_masks(generator, scenes, config.segment.max_regions)
+    named, seconds_per_crop = name_masks(classifier, classify, scenes, made)
+    cut = true_crops(scenes, classify.crop_margin)
+    namings = name_crops(classifier, classify, cut.crops)
+    return {
+        "sha256": checksums(models),
+        "settings": used_settings(config),
+        "one_point": one_point(load_small_sam(models / "sam" / "model.safetensors"), scenes),
         "masks": recall(scenes, made),
         "lvlm": {
             **lvlm_figures(named, scenes),
-            **background_figures(lvlm, scenes),
+            **background_figures(classifier, classify, scenes),
             "naming_accuracy_true_boxes": mean(
                 [n.category == c for n, c in zip(namings, cut.categories, strict=True)]
             ),
             "cpu_s_per_crop": seconds_per_crop,
         },
-        "clip": clip_figures(ClipNamer(args.models / "clip"), cut),
+        "clip": clip_figures(embedder, config.vocabulary, cut),
     }
-    args.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def main() -> None:
+    """Evaluate the committed models."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--output", type=Path, help="by default evaluation.json of the models")
+    args = parser.parse_args()
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + args.scenes)
+    scenes = [generate_scene(seed, SCENE_PX) for seed in track(seeds, "Drawing scenes")]
+    drawn = {"seeds": [seeds.start, seeds.stop - 1], "scene_px": SCENE_PX}
+    figures = {**drawn, **evaluate(args.models, scenes)}
+    output = args.output or args.models / "evaluation.json"
+    output.write_text(json.dumps(figures, indent=1) + "\n")
     print_report(figures, Console())
 
 

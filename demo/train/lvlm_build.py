@@ -21,9 +21,11 @@ from transformers import (
 )
 
 from demo.scenes import CATEGORIES, DISTRACTORS
-from demo.train.answers import answer, paper_prompt
+from demo.train.answers import answer
 from demo.train.crops import BACKGROUND, CROP_PX
+from lae_tasks.stages.classify import load_prompt
 
+PROMPT = load_prompt("lae_paper")
 PATCH_PX = 8
 WIDTH = 128
 MAX_VOCABULARY = 1024
@@ -52,7 +54,7 @@ def _corpus() -> Iterator[str]:
     """Everything the model ever reads or says, so that nearly each word becomes one token."""
     kinds = [*CATEGORIES, *DISTRACTORS, BACKGROUND]
     for _ in range(20):
-        yield paper_prompt()
+        yield PROMPT
         yield "user"
         yield "assistant"
         yield from (answer(kind) for kind in kinds)
@@ -166,7 +168,7 @@ class PromptTokens:
     @classmethod
     def of(cls, processor: InternVLProcessor) -> PromptTokens:
         """Encode the paper's prompt as the processor does for one image."""
-        content = [{"type": "image"}, {"type": "text", "text": paper_prompt()}]
+        content = [{"type": "image"}, {"type": "text", "text": PROMPT}]
         text = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from demo.metrics import auroc, mask_overlaps, mean
-from demo.train.answers import answer, answer_without_number, paper_prompt, parse_answer
+from demo.train.answers import answer, answer_without_number
+from lae_tasks.names import canonical_form
+from lae_tasks.replies import parse_reply
+from lae_tasks.stages.classify import load_prompt
 
 
 def test_prompt_is_the_papers() -> None:
-    assert paper_prompt() == (
+    assert load_prompt("lae_paper") == (
         'Tell me the possible object category in the remote sensing image by returning a "object '
         'category" phrase surrounded by quotation marks and given a likelihood from 0 to 1 '
         '"object category" with likelihood, if it is not recognized, output "Unrecognized" and '
@@ -14,14 +17,14 @@ def test_prompt_is_the_papers() -> None:
     )
 
 
-def test_answers_are_read_back() -> None:
+def test_the_engine_reads_the_answers() -> None:
     said = answer("storage tank", 0.93)
     assert said == '"Storage tank" with a likelihood of 0.93'
     assert said.startswith(answer_without_number("storage tank"))
-    assert parse_answer(said) == ("storage tank", 0.93)
-    assert parse_answer(answer("tree")) == (None, None)
-    assert parse_answer('"Ship" with a likelihood of 1') == ("ship", 1.0)
-    assert parse_answer("no idea") == (None, None)
+    parsed = parse_reply(said)
+    assert canonical_form(str(parsed.category)) == "storage tank"
+    assert parsed.likelihood == 0.93
+    assert parse_reply(answer("tree")).category is None
 
 
 def test_auroc() -> None:
