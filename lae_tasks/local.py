@@ -1,5 +1,6 @@
 """Runs a whole night on this machine, without Airflow: the same stages, the same results."""
 
+import logging
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -42,7 +43,8 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
     progress("ingest", 1, total)
     # spawn: a fork would share torch's threads and the S3 connections of this process.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=die_with_parent) as pool:
+    quiet = logging.getLogger("rasterio").level
+    with ProcessPoolExecutor(workers, context, _start_worker, (quiet,)) as pool:
         running = {pool.submit(_run_shard, config, night, shard): shard for shard in shards}
         for future in as_completed(running):
             manifests += future.result()
@@ -50,6 +52,12 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
     manifests.append(run_stage(here, "route"))
     progress("route", total, total)
     return manifests
+
+
+def _start_worker(rasterio_level: int) -> None:
+    """Ends with this process, and says as little of GDAL's warnings as this process does."""
+    die_with_parent()
+    logging.getLogger("rasterio").setLevel(rasterio_level)
 
 
 def _run_shard(config: Config, night: str, shard: str) -> list[Manifest]:

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from PIL import Image as PilImage
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
 
 from lae_tasks.backends.common import files_revision, prepare
 from lae_tasks.backends.protocols import Image, Reply
@@ -26,6 +27,8 @@ class LocalClassifier:
         self.revision = f"lvlm-{files_revision(folder)}"
         self._batch_size = config.batch_size
         self._max_new_tokens = config.max_new_tokens
+        quiet: Any = transformers_logging.disable_progress_bar
+        quiet()  # the bar of the weights would break the night's own
         try:
             load_processor: Any = AutoProcessor.from_pretrained
             self._processor = load_processor(folder, trust_remote_code=False)
