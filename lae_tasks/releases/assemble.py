@@ -8,6 +8,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +44,6 @@ class _Object:
     """A thing on the ground; `mask` is bool, of the size of its box in scene pixels."""
 
     region_id: str
-    tile_id: str
     scene_id: str
     category: str
     bbox_xyxy_px: BoxPx
@@ -116,7 +116,6 @@ def _by_engine(region: Region, decision: Decision) -> _Object | None:
         return None
     return _Object(
         region_id=region.region_id,
-        tile_id=region.tile_id,
         scene_id=region.scene_id,
         category=decision.category,
         bbox_xyxy_px=region.bbox_xyxy_px,
@@ -144,7 +143,6 @@ def _by_steward(
         mask = adjusted_mask(region, bbox)
     return _Object(
         region_id=verdict.region_id,
-        tile_id=verdict.tile_id,
         scene_id=verdict.scene_id,
         category=category,
         bbox_xyxy_px=bbox,
@@ -157,10 +155,11 @@ def _by_steward(
 def _without_twins(
     items: Sequence[_Object], config: RouteConfig, left_out: Counter[str]
 ) -> list[_Object]:
-    """Leaves out what stewards have made double, by the measure of the route stage.
+    """Leaves out what stewards have made double.
 
-    An object of the engine goes if a steward's of that category covers it. Of two that stewards
-    left, one goes only if it is the same thing seen in two tiles: on one tile both were meant.
+    An object of the engine goes if a steward's of that category covers it, by the measure of the
+    route stage. Of two that stewards left, one goes only if they are nearly the same box, such as
+    a thing drawn on two tiles: parts of each other may both be meant.
 
     Args:
         items: The objects of one scene.
@@ -169,25 +168,24 @@ def _without_twins(
     """
     # A real mask before a drawn rectangle, the steward's before the engine's.
     order = sorted(items, key=lambda o: (o.source != STEWARD, bool(o.mask.all()), o.region_id))
-    stewards: defaultdict[str, list[_Object]] = defaultdict(list)
+    stewards: defaultdict[str, list[BoxPx]] = defaultdict(list)
     kept = []
     for item in order:
-        others = [
-            other.bbox_xyxy_px
-            for other in stewards[item.category]
-            if item.source != STEWARD or other.tile_id != item.tile_id
-        ]
-        box = np.asarray(item.bbox_xyxy_px, dtype=np.float64)
-        overlaps = box_overlap(
-            box, np.asarray(others, dtype=np.float64).reshape(-1, 4), config.nms_measure
-        )
-        if (overlaps > config.nms_iou).any():
+        others = stewards[item.category]
+        measure = "iou" if item.source == STEWARD else config.nms_measure
+        if others and _overlap(item.bbox_xyxy_px, others, measure) > config.nms_iou:
             left_out["duplicate of a steward's object"] += 1
             continue
         kept.append(item)
         if item.source == STEWARD:
-            stewards[item.category].append(item)
+            others.append(item.bbox_xyxy_px)
     return sorted(kept, key=lambda o: o.region_id)
+
+
+def _overlap(box: BoxPx, others: Sequence[BoxPx], measure: Literal["iou", "containment"]) -> float:
+    """The greatest overlap of a box with others."""
+    rows = np.asarray([box, *others], dtype=np.float64)
+    return float(box_overlap(rows[0], rows[1:], measure).max())
 
 
 def _rectangle(bbox_xyxy_px: BoxPx) -> Mask:

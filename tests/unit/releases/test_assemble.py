@@ -113,11 +113,6 @@ def test_a_drawn_object_is_a_rectangle(world):
     assert (added.area_px, added.score, added.source) == (800, 1.0, "steward")
 
 
-def moved(region, pixels):
-    x0, y0, x1, y1 = region.bbox_xyxy_px
-    return (x0 + pixels, y0, x1 + pixels, y1)
-
-
 def test_what_a_steward_relabels_leaves_no_twin_of_the_engine(world):
     region_id = world.region_ids()[0]
     twin = world.state.regions[region_id].model_copy(update={"region_id": "twin"})
@@ -132,26 +127,17 @@ def test_what_a_steward_relabels_leaves_no_twin_of_the_engine(world):
 
 
 def test_a_steward_who_draws_the_same_thing_on_two_tiles_adds_it_once(world):
-    first, second = list(world.state.tiles.values())[:2]
-    for name, tile in (("a", first), ("b", second)):
-        verdict = world.judge(name, VerdictAction.ADD, category="lake", bbox=(200, 20, 240, 40))
-        world.state.verdicts[verdict.verdict_id] = verdict.model_copy(
-            update={"tile_id": tile.tile_id}
-        )
+    world.judge("a", VerdictAction.ADD, category="lake", bbox=(200, 20, 240, 40))
+    world.judge("b", VerdictAction.ADD, category="lake", bbox=(201, 20, 240, 41))
     dataset = assemble(world.state, world.config)
     assert {a.region_id for a in dataset.annotations if a.category == "lake"} == {"a"}
 
 
-def test_two_that_a_steward_left_on_one_tile_both_stay(world):
-    region_id = world.region_ids()[0]
-    region = world.state.regions[region_id]
-    world.judge(region_id, VerdictAction.ACCEPT)
-    name = world.state.decisions[region_id].category
-    verdict = world.judge("next", VerdictAction.ADD, category=name, bbox=moved(region, 1))
-    world.state.verdicts[verdict.verdict_id] = verdict.model_copy(
-        update={"tile_id": region.tile_id}
-    )
-    assert {region_id, "next"} <= objects_of(assemble(world.state, world.config)).keys()
+def test_a_part_that_a_steward_left_stays_beside_its_whole(world):
+    world.judge("whole", VerdictAction.ADD, category="lake", bbox=(200, 20, 240, 40))
+    world.judge("part", VerdictAction.ADD, category="lake", bbox=(200, 20, 215, 40))
+    annotated = objects_of(assemble(world.state, world.config))
+    assert {"whole", "part"} <= annotated.keys()
 
 
 def test_an_adjusted_box_cuts_the_mask(world):
