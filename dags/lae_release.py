@@ -4,6 +4,7 @@ Starts when a night or a batch of verdicts has produced something new, and can b
 (any partition key). Assembles the present truth, validates it (Great Expectations; the report is
 kept below `validation/`) and publishes a version. If the latest version holds the present state
 already, `publish` is skipped; if the data breaks a rule, it is red and there is no new version.
+It is red, too, while a night that ran before runs again; the end of that night starts a release.
 """
 
 from datetime import UTC, datetime

@@ -287,12 +287,12 @@ def _label_studio() -> Any:
 def _push(config: Config, night: str) -> "Manifest":
     import boto3
 
+    from lae_tasks.local import open_night
     from lae_tasks.review.label_studio import S3Access
     from lae_tasks.stages.review import push
     from lae_tasks.state import load_state
-    from lae_tasks.storage import open_storage
 
-    store = open_storage(config.store)
+    store = open_night(config, night).store
     access = S3Access.from_session(
         boto3.Session(), endpoint_url=os.environ.get("LABEL_STUDIO_S3_ENDPOINT_URL")
     )

@@ -109,7 +109,7 @@ class SegmentConfig(Section):
 class ClassifyConfig(Section):
     """The vision-language model that names crops, and CLIP beside it."""
 
-    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device", "prompt"})
+    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device"})
 
     model: str | None = Field(None, description="Folder or hub name of an image-text-to-text model")
     clip_model: str | None = Field(

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 BoxPx = tuple[int, int, int, int]
@@ -233,6 +233,8 @@ class Verdict(Record):
 
     Attributes:
         verdict_id: Digest of annotation, time and region.
+        task_created_at: When the task was made in Label Studio, ISO 8601, UTC: it tells tasks of
+            the same key apart, and annotations of the same number on a server set up anew.
         annotator: The steward's e-mail or id in Label Studio.
         decided_at: ISO 8601 with offset, UTC.
         category: The category that holds from now on; None for a region that is rejected or whose
@@ -246,6 +248,7 @@ class Verdict(Record):
     tile_id: str
     scene_id: str
     task_key: str
+    task_created_at: str
     annotation_id: int
     annotator: str
     decided_at: str
@@ -296,7 +299,7 @@ class Manifest(Record):
     stage: str
     night: str
     shard: str
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     fingerprint: str
     inputs: tuple[str, ...]
     config_sha256: str

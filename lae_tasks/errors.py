@@ -24,7 +24,7 @@ class TransientError(LaeError):
 
 
 class UnfinishedNightError(TransientError):
-    """A night is being run again: what it decided before does not fit what it has now."""
+    """A night ran again, but not to its end: what it decided does not fit what it has now."""
 
 
 class ConflictError(LaeError):

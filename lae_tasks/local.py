@@ -17,8 +17,7 @@ Progress = Callable[[str, int, int], None]
 
 def open_night(config: Config, night: str) -> Night:
     """A night over the storages that the config names; S3 by the environment's credentials."""
-    raw = open_storage(config.raw, must_exist=True)
-    return Night(night, config, raw, open_storage(config.store))
+    return Night(night, config, open_storage(config.raw), open_storage(config.store))
 
 
 def run_night(config: Config, night: str, workers: int, progress: Progress) -> list[Manifest]:

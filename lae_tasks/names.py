@@ -27,8 +27,9 @@ def canonical_form(name: str) -> str:
     'tennis court'
     """
     text = unicodedata.normalize("NFKC", name).lower()
-    text = re.sub(r"[\s_\-/]+", " ", text).strip(" .,;:!?'\"()[]")
-    text = _DETERMINER.sub("", text)
+    text = re.sub(r"[\s_]+", " ", text).strip(" .,;:!?'\"()[]-/")
+    text = _DETERMINER.sub("", text)  # before hyphens go: "one-way road" has none
+    text = re.sub(r"[\s\-/]+", " ", text).strip(" .,;:!?'\"()[]")
     head, _, last = text.rpartition(" ")
     if last in _SINGULAR or last.endswith(("us", "ss", "is")):
         return text

@@ -23,6 +23,7 @@ from lae_tasks.contracts import (
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
+from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import WHOLE, digest_of, read_plan
@@ -84,8 +85,11 @@ def plan(night: Night) -> list[str]:
 
 
 def _ingest(night: Night, shard: str) -> Manifest:
+    night.raw.check()
     config = night.config.ingest
-    known, known_objects = _of_other_nights(night)
+    # What GDAL cannot read today, another GDAL may read.
+    config_sha256 = digest_of((config.fingerprint(), gdal_version()))
+    known, known_objects = _of_other_nights(night, config_sha256)
     # What this night registered before stays in it, in its shard, even if its object is gone from
     # the raw prefix by now: a rerun adds scenes and never loses one.
     kept = [
@@ -102,7 +106,7 @@ def _ingest(night: Night, shard: str) -> Manifest:
         night=night.night,
         shard=shard,
         record_types=(Scene, Assignment),
-        config_sha256=config.fingerprint(),
+        config_sha256=config_sha256,
         inputs=(digest_of(f"{key}|{etag}" for key, etag in sorted(everything)),),
     )
     results = ingest.run(fresh, night.raw, [scene.scene_id for scene in known], config, kept)
@@ -110,7 +114,9 @@ def _ingest(night: Night, shard: str) -> Manifest:
     return run(night.store, work, keys, results)
 
 
-def _of_other_nights(night: Night) -> tuple[list[Scene], set[tuple[str, str | None]]]:
+def _of_other_nights(
+    night: Night, config_sha256: str
+) -> tuple[list[Scene], set[tuple[str, str | None]]]:
     """The scenes of all other nights, and key and etag of the raw objects that they dealt with.
 
     What they refused is not read again either, unless the settings of ingest changed since.
@@ -122,7 +128,7 @@ def _of_other_nights(night: Night) -> tuple[list[Scene], set[tuple[str, str | No
         if manifest.night == night.night:
             continue
         scenes += read_table(night.store, manifest.outputs[0], Scene)
-        if manifest.config_sha256 == night.config.ingest.fingerprint():
+        if manifest.config_sha256 == config_sha256:
             for output in manifest.outputs[2:]:
                 refused += read_table(night.store, output, Rejection)
     objects = {(scene.raw_key, scene.etag) for scene in scenes}

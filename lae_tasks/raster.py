@@ -250,3 +250,8 @@ def _acquired_at(source: rasterio.DatasetReader) -> str | None:
     if not text or len(text) < 19 or not text[:4].isdigit():
         return None
     return f"{text[:10].replace(':', '-')}T{text[11:19]}"
+
+
+def gdal_version() -> str:
+    """The version of the GDAL that reads rasters here."""
+    return str(rasterio.__gdal_version__)

@@ -11,25 +11,26 @@ from dataclasses import dataclass
 from lae_tasks.backends.protocols import Reply
 
 _QUOTED = re.compile(r'["“”„«](?P<name>[^"“”„«»]+)["“”»]')
-_NUMBER = r"(?:\d+(?:[.,]\d+)?|[.,]\d+)"
-#: The scale, said again: it is not the answer.
-_RANGE = re.compile(
-    r"\(?(?:from |between )?0(?:\.0)? ?(?:to|and|-|–) ?1(?:\.0)?\b\)?", re.IGNORECASE
-)
-_LIKELIHOODS = (
-    # right after the name, where it can only be a share: `"ship": 90 %`, `"ship" (0.9)`
-    re.compile(rf"^\W{{0,3}}(?P<number>0?[.,]\d+|1[.,]0+|{_NUMBER}(?=\s*%))\s*(?P<percent>%)?"),
-    re.compile(
-        rf"(?:likelihood|probability|confidence)[^\d.;\n]{{0,40}}?"
-        rf"(?P<number>{_NUMBER})\s*(?P<percent>%)?",
-        re.IGNORECASE,
-    ),
-    re.compile(
-        rf"(?P<number>{_NUMBER})\s*(?P<percent>%)?\s*(?:likelihood|probability|confidence)",
-        re.IGNORECASE,
-    ),
-)
+#: Apostrophes look the same, so these count only where nothing stands in double quotes.
+_SINGLE_QUOTED = re.compile(r"(?<!\w)['‘](?P<name>[^'‘’]+)['’](?!\w)")
 _UNRECOGNIZED = re.compile(r"\bunrecogni[sz](?:ed|able)\b", re.IGNORECASE)
+
+_WORD = r"(?:likelihood|probability|confidence)"
+_NUMBER = r"(?P<number>\d+(?:[.,]\d+)?|[.,]\d+)\s*(?P<percent>%)?"
+#: What may stand between the word and its number; after anything else it is another number.
+_LINK = r"(?:[\s:=~≈*()-]|\b(?:of|is|at|about|around|approximately|roughly|score|value|level)\b)*"
+#: The scale, said again: it is not the answer.
+_SCALE = re.compile(
+    r",?\s*\(?\s*(?:from |between )?0(?:\.0)? ?(?:to|and|-|–) ?1(?:\.0)?\b(?![.,]\d)\)?,?",
+    re.IGNORECASE,
+)
+_LIKELIHOOD = re.compile(rf"{_WORD}{_LINK}{_NUMBER}", re.IGNORECASE)
+_LIKELIHOOD_AFTER = re.compile(rf"{_NUMBER}\s*{_WORD}", re.IGNORECASE)
+#: Right after the name, and nothing said of it: `"ship": 90 %`, `"ship" (0.95)`.
+_BARE_SHARE = re.compile(
+    r"[\s:,(*–-]*(?P<number>0?[.,]\d+|1[.,]0+|\d+(?:[.,]\d+)?(?=\s*%))\s*(?P<percent>%)?(?=\s*[).;*]|\s*$)"
+)
+_TAIL = re.compile(rf"[\s,;:(-]+(?:with\s+)?(?:an?\s+)?{_WORD}\b", re.IGNORECASE)
 
 
 class UnparsableReplyError(ValueError):
@@ -58,23 +59,29 @@ def parse_reply(text: str) -> ParsedReply:
         UnparsableReplyError: If there is neither a quoted name nor "Unrecognized".
     """
     unrecognized = _UNRECOGNIZED.search(text)
-    for match in _QUOTED.finditer(text):
+    quoted = list(_QUOTED.finditer(text)) or list(_SINGLE_QUOTED.finditer(text))
+    for match in quoted:
         if unrecognized and unrecognized.start() < match.start():
             break  # what is quoted after it is reasoning
-        name = match["name"].strip().strip(".,;:")
-        if _UNRECOGNIZED.fullmatch(name):
+        # Sometimes the quotes hold the whole answer: "ship with likelihood 0.9".
+        name = _TAIL.split(match["name"], maxsplit=1)[0].strip().strip(".,;:")
+        if _UNRECOGNIZED.match(name):
             return ParsedReply(None, None, None)
-        if name and name.lower() != "object category":
-            # The prompt's own words are sometimes said again before the answer.
-            return ParsedReply(name, _likelihood(text[match.end() :]), match.span("name"))
+        # The prompt's own words are sometimes said again before the answer.
+        if any(map(str.isalpha, name)) and name.lower() != "object category":
+            start = text.index(name, match.start("name"))
+            end = start + len(name)
+            return ParsedReply(name, _likelihood(text[end:]), (start, end))
     if unrecognized:
         return ParsedReply(None, None, None)
     raise UnparsableReplyError(f'no quoted category and no "Unrecognized" in {text[:200]!r}')
 
 
 def _likelihood(text: str) -> float | None:
-    text = _RANGE.sub("", text)
-    match = next((found for form in _LIKELIHOODS if (found := form.search(text))), None)
+    """The likelihood in what follows a name."""
+    rest = _SCALE.sub("", text.lstrip("\"'“”‘’»"))
+    said = [m for m in (_LIKELIHOOD.search(rest), _LIKELIHOOD_AFTER.search(rest)) if m]
+    match = min(said, key=lambda m: m.start()) if said else _BARE_SHARE.match(rest)
     if match is None:
         return None
     number = float(match["number"].replace(",", "."))

@@ -2,13 +2,13 @@
 
 A stage yields a `Done` or a `Rejection` for every record that came in. The runner checks that
 each one is accounted for, writes the tables, and last of all the manifest: if it is there with
-the same fingerprint, the shard is done and a rerun skips it. Tables hold no times and no hosts,
-so two attempts of the same shard write the same bytes and a late one does no harm.
+the same fingerprint, the shard is done and a rerun skips it. Tables are named by their content and
+hold no times and no hosts, so a late attempt does no harm, and until a shard that runs again has
+its new manifest, the old one is valid.
 
-    runs/<stage>/<night>/<shard>.parquet         the stage's main table
-    runs/<stage>/<night>/<shard>.<name>.parquet  further tables
-    rejects/<stage>/<night>/<shard>.parquet      every Rejection, with its reason
-    runs/<stage>/<night>/<shard>.json            the manifest
+    runs/<stage>/<night>/<shard>.<contract>.<sha256>.parquet  the stage's tables
+    rejects/<stage>/<night>/<shard>.<sha256>.parquet          every Rejection, with its reason
+    runs/<stage>/<night>/<shard>.json                         the manifest
 """
 
 import hashlib
@@ -59,11 +59,6 @@ class Work:
         parts = [self.stage, SCHEMA_VERSION, self.config_sha256, self.model_revision, self.inputs]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def table_key(self, record_type: type[Record]) -> str:
-        """Key of the table of one of the record types."""
-        main = record_type is self.record_types[0]
-        return f"{self.base_key}{'' if main else '.' + record_type.__name__.lower()}.parquet"
-
 
 def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifest | None:
     """The shard's manifest, or None if it is not committed.
@@ -77,7 +72,10 @@ def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifes
     except MissingObjectError:
         return None
     except ValidationError as error:
-        raise ContractError(f"{store.uri}/{key}: not a manifest: {error}") from error
+        raise ContractError(
+            f"{store.uri}/{key}: not a manifest of schema version {SCHEMA_VERSION}: {error}; what "
+            "an older engine wrote cannot be continued: set `store` to a new place"
+        ) from error
 
 
 def iter_manifests(store: Storage, stage: str, night: str | None = None) -> Iterator[Manifest]:
@@ -109,10 +107,6 @@ def run(
     if done and done.fingerprint == work.fingerprint:
         logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
         return done
-    if done:
-        # From here to the new manifest the shard counts as not done: a kill must not leave the
-        # old manifest beside new tables.
-        store.delete(f"{work.base_key}.json")
     started = time.monotonic()
     tables: dict[type[Record], list[Record]] = {kind: [] for kind in work.record_types}
     rejections: list[Rejection] = []
@@ -129,12 +123,13 @@ def run(
             for record in result.outputs:
                 tables[type(record)].append(record)
     _check_accounted_for(work, record_ids, seen)
-    rejects_key = f"rejects/{work.stage}/{work.night}/{work.shard}.parquet"
-    outputs = [_write(store, work.table_key(kind), rows, kind) for kind, rows in tables.items()]
+    outputs = [
+        _write(store, f"{work.base_key}.{kind.__name__.lower()}", rows, kind)
+        for kind, rows in tables.items()
+    ]
     if rejections:
-        outputs.append(_write(store, rejects_key, rejections, Rejection))
-    else:
-        store.delete(rejects_key)  # of an attempt before, on other inputs
+        base_key = f"rejects/{work.stage}/{work.night}/{work.shard}"
+        outputs.append(_write(store, base_key, rejections, Rejection))
     manifest = Manifest(
         stage=work.stage,
         night=work.night,
@@ -152,14 +147,18 @@ def run(
         outputs=tuple(outputs),
     )
     store.write(f"{work.base_key}.json", manifest.model_dump_json(indent=1).encode())
+    replaced = {output.key for output in done.outputs} if done else set()
+    for key in replaced - {output.key for output in outputs}:
+        store.delete(key)  # of the manifest that was replaced
     logger.info("%s %s/%s: %d in", work.stage, work.night, work.shard, manifest.n_in)
     return manifest
 
 
-def _write(store: Storage, key: str, rows: Sequence[Record], kind: type[Record]) -> Output:
+def _write(store: Storage, base_key: str, rows: Sequence[Record], kind: type[Record]) -> Output:
     data = encode(rows, kind)
-    store.write(key, data)
     digest = hashlib.sha256(data).hexdigest()
+    key = f"{base_key}.{digest[:16]}.parquet"
+    store.write(key, data)
     return Output(key=key, sha256=digest, size_bytes=len(data), rows=len(rows))
 
 

@@ -18,6 +18,7 @@ from lae_tasks.contracts import (
     Tile,
     Verdict,
 )
+from lae_tasks.errors import ContractError
 from lae_tasks.runner import iter_manifests, read_manifest
 from lae_tasks.storage import Storage
 from lae_tasks.tables import R, read_table
@@ -34,7 +35,10 @@ class State:
 
     Attributes:
         refused: Annotations that could not be read as verdicts, by the id of their Rejection.
-        unfinished: Nights that were routed once and are being run again. Nothing of them is here.
+        nights: The nights that are here.
+        model_revisions: The models that worked on them, by stage.
+        unfinished: Nights that were routed once and ran again since, but not to their end. Nothing
+            of them is here.
     """
 
     scenes: dict[str, Scene] = field(default_factory=dict)
@@ -45,6 +49,8 @@ class State:
     review_items: dict[str, ReviewItem] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    nights: list[str] = field(default_factory=list)
+    model_revisions: dict[str, set[str]] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
 
 
@@ -68,7 +74,7 @@ def load_state(store: Storage, night: str | None = None) -> State:
     """Reads what is committed in a store.
 
     Nights that were never routed are left out whole: their tiles would look like tiles on which
-    there is nothing. So are those that are being run again, which `State.unfinished` names.
+    there is nothing. So are those that ran again and are not whole, which `State.unfinished` names.
 
     Args:
         store: The store.
@@ -76,19 +82,26 @@ def load_state(store: Storage, night: str | None = None) -> State:
             Review items and verdicts are always read whole.
 
     Raises:
-        TransientError: If a table changes while it is read.
+        ContractError: If `night` was not routed yet.
+        TransientError: If a table is replaced while it is read.
     """
     state = load_reviews(store)
-    prefix = f"runs/route/{night}/" if night else "runs/route/"
-    # A table without a manifest counts: the manifest goes first when a shard is run again.
-    for each in sorted({info.key.split("/")[2] for info in store.list(prefix)}):
-        plan = read_plan(store, each)
-        manifests = _whole_night(store, each, plan)
+    routes = list(iter_manifests(store, "route", night))
+    if night and not routes:
+        raise ContractError(f"night {night} is not routed in {store.uri}; run it first")
+    for route in routes:
+        plan = read_plan(store, route.night)
+        manifests = _whole_night(store, plan, route)
         if manifests is None:
-            state.unfinished.append(each)
+            state.unfinished.append(route.night)
             continue
+        state.nights.append(route.night)
         for scenes in plan.values():
             _add(state.scenes, scenes)
+        for stage, each in manifests.items():
+            revisions = {manifest.model_revision for manifest in each if manifest.model_revision}
+            if revisions:
+                state.model_revisions.setdefault(stage, set()).update(revisions)
         _add_tables(store, manifests["tile"], Tile, state.tiles)
         _add_tables(store, manifests["segment"], Region, state.regions)
         _add_tables(store, manifests["classify"], Label, state.labels)
@@ -109,10 +122,10 @@ def load_reviews(store: Storage) -> State:
 
 
 def _whole_night(
-    store: Storage, night: str, plan: dict[str, list[Scene]]
+    store: Storage, plan: dict[str, list[Scene]], route: Manifest
 ) -> dict[str, Sequence[Manifest]] | None:
     """The manifests of a night by stage, if each stage worked on what the one before says now."""
-    route = read_manifest(store, "route", night, WHOLE)
+    night = route.night
     found: dict[str, list[Manifest]] = {"tile": [], "segment": [], "classify": []}
     for shard, scenes in sorted(plan.items()):
         came_in = digest_of(scene.scene_id for scene in scenes)
@@ -124,7 +137,7 @@ def _whole_night(
             manifests.append(manifest)
             came_in = manifest.outputs[0].sha256
     classified = tuple(manifest.outputs[0].sha256 for manifest in found["classify"])
-    if route is None or route.inputs != classified:
+    if route.inputs != classified:
         logger.info("night %s: route is not up to date", night)
         return None
     return {**found, "route": [route]}

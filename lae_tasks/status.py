@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lae_tasks.contracts import Decision, Manifest, Outcome, ReviewItem
+from lae_tasks.contracts import Decision, Manifest, Outcome
 from lae_tasks.releases.manifest import NoReleaseError, read_release
 from lae_tasks.runner import iter_manifests
 from lae_tasks.state import WHOLE, read_plan
@@ -34,7 +34,6 @@ class NightStatus(BaseModel):
     accepted: int = 0
     review: int = 0
     audit: int = 0
-    sent_to_review: int = 0
     rejected: dict[str, int] = {}
     release: dict[str, Any] | None = None
 
@@ -61,13 +60,6 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         for manifest in done["route"]
         for decision in read_table(store, manifest.outputs[0], Decision)
     ]
-    # A night that ran again may have sent more, and regions that it would not send now.
-    sent = {
-        item.region_id
-        for manifest in iter_manifests(store, "review", night)
-        for item in read_table(store, manifest.outputs[0], ReviewItem)
-    }
-    to_review = {d.region_id for d in decisions if d.outcome is Outcome.REVIEW or d.in_audit}
     outcomes = Counter(decision.outcome for decision in decisions)
     rejected.update(f"route: {d.rule}" for d in decisions if d.outcome is Outcome.REJECT)
     return NightStatus(
@@ -80,7 +72,6 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         accepted=outcomes[Outcome.ACCEPT],
         review=outcomes[Outcome.REVIEW],
         audit=sum(decision.in_audit for decision in decisions),
-        sent_to_review=len(sent & to_review),
         rejected=dict(rejected.most_common()),
         release=release,
     )

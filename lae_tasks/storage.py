@@ -55,6 +55,9 @@ class Storage(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with `prefix`, ordered by key."""
 
+    def check(self) -> None:
+        """Raises ConfigError if there is no such bucket or folder."""
+
     def stat(self, key: str) -> ObjectInfo | None:
         """The object's etag and size; None if it is not there."""
 
@@ -83,24 +86,19 @@ class Storage(Protocol):
         """Removes an object; nothing happens if it is not there."""
 
 
-def open_storage(uri: str, client: Any = None, *, must_exist: bool = False) -> Storage:
+def open_storage(uri: str, client: Any = None) -> Storage:
     """Opens the storage at a URI.
 
     Args:
         uri: `s3://bucket/prefix`, or a local folder (plain path or `file://`).
         client: A boto3 S3 client; by default one is made from the environment.
-        must_exist: Refuse a local folder that is not there (a bucket that is not there is
-            refused when it is used).
 
     Raises:
         ConfigError: If the scheme is not supported.
     """
     scheme, _, rest = uri.partition("://") if "://" in uri else ("file", "", uri)
     if scheme == "file":
-        folder = Path(unquote(rest) if "://" in uri else rest)
-        if must_exist and not folder.is_dir():
-            raise ConfigError(f"storage {uri}: there is no such folder")
-        return LocalStorage(folder)
+        return LocalStorage(Path(unquote(rest) if "://" in uri else rest))
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Storage(bucket, prefix.strip("/"), client or s3_client())
@@ -156,6 +154,10 @@ class S3Storage:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def check(self) -> None:
+        """Raises ConfigError if there is no such bucket."""
+        self._call("list_objects_v2", "", Prefix=self.prefix, MaxKeys=1)
 
     def stat(self, key: str) -> ObjectInfo | None:
         """The object's etag and size; None if it is not there."""
@@ -231,6 +233,11 @@ class LocalStorage:
         for key in keys:
             if key.startswith(prefix) and (info := self.stat(key)):
                 yield info
+
+    def check(self) -> None:
+        """Raises ConfigError if there is no such folder."""
+        if not self.root.is_dir():
+            raise ConfigError(f"storage {self.root}: there is no such folder")
 
     def stat(self, key: str) -> ObjectInfo | None:
         """The object's etag and size; None if it is not there."""

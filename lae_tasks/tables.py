@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lae_tasks.contracts import Output, Record, arrow_schema
 from lae_tasks.errors import ContractError, TransientError
-from lae_tasks.storage import Storage
+from lae_tasks.storage import MissingObjectError, Storage
 
 R = TypeVar("R", bound=Record)
 
@@ -59,15 +59,19 @@ def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:
     """The records of a table that a manifest names.
 
     Raises:
-        TransientError: If the table is not the one that the manifest was written for.
-        MissingObjectError: If it is not there.
-        ContractError: If it follows another contract.
+        TransientError: If it is not there: its manifest was replaced since it was read.
+        ContractError: If the file was damaged, or follows another contract.
     """
     place = f"{store.uri}/{output.key}"
-    data = store.read(output.key)
-    if hashlib.sha256(data).hexdigest() != output.sha256:
+    try:
+        data = store.read(output.key)
+    except MissingObjectError as error:
         raise TransientError(
-            f"{place}: its sha256 is not its manifest's; is the night running again? If not, the "
-            "file was changed by hand: delete its manifest and run the night again"
+            f"{place}: was replaced while it was read; if nothing runs, somebody removed it: "
+            "restore it from a backup"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != output.sha256:
+        raise ContractError(
+            f"{place}: its sha256 is not the one in its manifest: restore it from a backup"
         )
     return decode(data, record_type, place)

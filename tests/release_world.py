@@ -116,6 +116,7 @@ class World:
             tile_id=region.tile_id,
             scene_id=region.scene_id,
             task_key="task",
+            task_created_at="2026-05-01T07:00:00+00:00",
             annotation_id=number,
             annotator="steward@example.org",
             decided_at=f"2026-05-01T08:00:{number:02d}+00:00",

@@ -27,6 +27,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.names import spelled
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.review.verdicts import fold_verdicts
@@ -62,7 +63,7 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
     """
     left_out: Counter[str] = Counter()
     found: defaultdict[str, list[_Object]] = defaultdict(list)
-    for item in _objects(state, left_out):
+    for item in _objects(state, config.vocabulary, left_out):
         found[item.scene_id].append(item)
     objects = {key: _without_twins(items, config.route, left_out) for key, items in found.items()}
     categories = _categories(
@@ -85,16 +86,21 @@ def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
     return tile.raw_key, tile.scene_id, y, x, tile.tile_id
 
 
-def _objects(state: State, left_out: Counter[str]) -> Iterator[_Object]:
+def _objects(state: State, vocabulary: Sequence[str], left_out: Counter[str]) -> Iterator[_Object]:
     """The objects that are in, ordered by region id; counts the rest by reason."""
     verdicts = fold_verdicts(state.verdicts.values())
+    # A vocabulary that is respelled renames what stewards said before, too.
+    spelling = {
+        name: spelled(name, vocabulary) for name in {v.category for v in verdicts.values()} if name
+    }
     for region_id in sorted(state.decisions.keys() | verdicts.keys()):
         region = state.regions.get(region_id)
         decision = state.decisions.get(region_id)
         verdict = verdicts.get(region_id)
         if verdict:
             sent = state.review_items.get(review_item_id(verdict.task_key, region_id))
-            item = _by_steward(verdict, region, decision, sent)
+            category = spelling.get(verdict.category or "")
+            item = _by_steward(verdict, category, region, decision, sent)
             reason = "rejected by a steward"
             if item is None and verdict.action is not VerdictAction.REJECT:
                 reason = "verdict on a region that is gone"
@@ -126,10 +132,14 @@ def _by_engine(region: Region, decision: Decision) -> _Object | None:
 
 
 def _by_steward(
-    verdict: Verdict, region: Region | None, decision: Decision | None, sent: ReviewItem | None
+    verdict: Verdict,
+    category: str | None,
+    region: Region | None,
+    decision: Decision | None,
+    sent: ReviewItem | None,
 ) -> _Object | None:
     """The object as the steward left it; None if it is not one, or its region is gone."""
-    category = verdict.category or (decision.category if decision else None)
+    category = category or (decision.category if decision else None)
     if verdict.action is VerdictAction.REJECT or category is None:
         return None
     if region is None and verdict.action is not VerdictAction.ADD:
@@ -166,7 +176,7 @@ def _without_twins(
         config: Threshold and measure of what is a duplicate.
         left_out: Counts what goes.
     """
-    # A real mask before a drawn rectangle, the steward's before the engine's.
+    # The steward's before the engine's; among these, a real mask before a drawn rectangle.
     order = sorted(items, key=lambda o: (o.source != STEWARD, bool(o.mask.all()), o.region_id))
     stewards: defaultdict[str, list[BoxPx]] = defaultdict(list)
     kept = []

@@ -96,7 +96,7 @@ class Annotation:
     """A steward's work on one task, as Label Studio has it now.
 
     Attributes:
-        lae_key: The task's `data.lae_key`; None for a task that is not ours.
+        task_created_at: When its task was made; ISO 8601, UTC.
         annotator: The steward's e-mail; their id where the server does not tell.
         updated_at: ISO 8601, UTC.
         skipped: The steward skipped the task.
@@ -106,7 +106,7 @@ class Annotation:
 
     annotation_id: int
     task_id: int
-    lae_key: str | None
+    task_created_at: str
     annotator: str
     updated_at: str
     skipped: bool
@@ -125,8 +125,8 @@ def version_id(annotation_id: int, changed_at: str) -> str:
 
 
 @dataclass(frozen=True)
-class AnnotatedTask:
-    """A task that changed, with the annotations that it has now; times are ISO 8601, UTC."""
+class ChangedTask:
+    """A task that changed, with the annotations that it has now, if any; times as ISO 8601, UTC."""
 
     task_id: int
     lae_key: str | None
@@ -282,8 +282,8 @@ class LabelStudioReview:
             logger.info("pushed %d of %d tasks", start + len(batch), len(missing))
         return Pushed(created=len(missing), present=len(tasks) - len(missing))
 
-    def tasks_since(self, project_id: int, cursor: str | None) -> list[AnnotatedTask]:
-        """The tasks that changed since then: annotations made, edited, skipped or deleted.
+    def tasks_since(self, project_id: int, cursor: str | None) -> list[ChangedTask]:
+        """The tasks that changed since then: imported; annotations made, edited or deleted.
 
         Args:
             project_id: The project.
@@ -295,7 +295,7 @@ class LabelStudioReview:
         with self._calling("listing users"):
             emails = {user.id: user.email for user in self._sdk.users.list()}
         return [
-            AnnotatedTask(
+            ChangedTask(
                 task_id=int(task.id),
                 lae_key=(task.data or {}).get("lae_key"),
                 created_at=_utc(task.created_at),
@@ -367,7 +367,7 @@ def _annotation(task: Any, raw: Any, emails: Mapping[int, str]) -> Annotation:
     return Annotation(
         annotation_id=int(raw["id"]),
         task_id=int(task.id),
-        lae_key=(task.data or {}).get("lae_key"),
+        task_created_at=_utc(task.created_at),
         annotator=emails.get(who or 0) or str(who),
         updated_at=_utc(raw["updated_at"]),
         skipped=bool(raw.get("was_cancelled")),

@@ -148,11 +148,10 @@ def _task(
 ) -> ReviewTask:
     ordered = sorted(decisions, key=lambda d: _reading_order(state.regions[d.region_id]))
     regions = [state.regions[decision.region_id] for decision in ordered]
-    key = task_key(tile.tile_id, [region.region_id for region in regions])
-    items = [
+    unkeyed = [
         ReviewItem(
             region_id=region.region_id,
-            task_key=key,
+            task_key="",
             tile_id=tile.tile_id,
             scene_id=tile.scene_id,
             window_px=tile.window_px,
@@ -161,6 +160,8 @@ def _task(
         )
         for region, decision in zip(regions, ordered, strict=True)
     ]
+    key = task_key(tile.tile_id, unkeyed)
+    items = [item.model_copy(update={"task_key": key}) for item in unkeyed]
     x, y, width, height = tile.window_px
     return ReviewTask(
         key=key,
@@ -179,10 +180,10 @@ def _reading_order(region: Region) -> tuple[int, int, str]:
     return y0, x0, region.region_id
 
 
-def task_key(tile_id: str, region_ids: Iterable[str]) -> str:
-    """The key by which a task is known again: the same tile with the same boxes."""
-    digest = hashlib.sha256("|".join(sorted(region_ids)).encode()).hexdigest()
-    return f"{tile_id}-{digest[:8]}"
+def task_key(tile_id: str, items: Iterable[ReviewItem]) -> str:
+    """The key by which a task is known again: the same tile with the same boxes and names."""
+    shown = sorted(f"{item.region_id} {item.category} {item.bbox_xyxy_px}" for item in items)
+    return f"{tile_id}-{hashlib.sha256('|'.join(shown).encode()).hexdigest()[:8]}"
 
 
 def labels(items: Sequence[ReviewItem], decisions: Sequence[Decision]) -> list[dict[str, str]]:

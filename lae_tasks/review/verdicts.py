@@ -12,7 +12,9 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ValidationError, model_validator
 
 from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Verdict, VerdictAction, WindowPx
 from lae_tasks.names import spelled
@@ -28,11 +30,39 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
-from lae_tasks.review.label_studio import AnnotatedTask, Annotation
+from lae_tasks.review.label_studio import Annotation, ChangedTask
 from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX
 
 STAGE = "collect"
 BLANK = "blank annotation"
+
+
+class _Value(BaseModel):
+    """What is read of a result's value, in the types that Label Studio's own page sends."""
+
+    x: float = 0
+    y: float = 0
+    width: float = 0
+    height: float = 0
+    rotation: float | None = None
+    rectanglelabels: list[str] = []
+    choices: list[str] = []
+    text: str | list[str] = []
+    taxonomy: list[list[str]] = []
+
+    @model_validator(mode="after")
+    def _box_is_whole(self) -> Self:
+        given = self.model_fields_set & {"x", "y", "width", "height"}
+        if given and len(given) < 4:
+            raise ValueError("a box needs x, y, width and height")
+        return self
+
+
+class _Result(BaseModel):
+    id: str
+    from_name: str
+    value: _Value
+
 
 #: What a steward decided: the action, the category and the box from now on.
 _Decided = tuple[VerdictAction, str | None, BoxPx]
@@ -96,11 +126,11 @@ def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
 
 def _malformed(result: Mapping[str, Any]) -> bool:
     """Whether a result lacks what Label Studio's own page always sends; an API call may."""
-    value = result.get("value")
-    if not isinstance(value, Mapping) or "id" not in result or "from_name" not in result:
+    try:
+        _Result.model_validate(result)
+    except ValidationError:
         return True
-    numbers = [value.get(name) for name in ("x", "y", "width", "height")]
-    return result["from_name"] == BOX and not all(isinstance(n, int | float) for n in numbers)
+    return result["from_name"] == BOX and "x" not in result["value"]
 
 
 def _sent_id(result_id: str) -> str:
@@ -172,11 +202,18 @@ def _verdict(
 ) -> Verdict:
     action, category, box = decided
     return Verdict(
-        verdict_id=_verdict_id(annotation.annotation_id, annotation.updated_at, region_id),
+        verdict_id=_digest(
+            item.task_key,
+            annotation.task_created_at,
+            annotation.annotation_id,
+            annotation.updated_at,
+            region_id,
+        ),
         region_id=region_id,
         tile_id=item.tile_id,
         scene_id=item.scene_id,
         task_key=item.task_key,
+        task_created_at=annotation.task_created_at,
         annotation_id=annotation.annotation_id,
         annotator=annotation.annotator,
         decided_at=annotation.updated_at,
@@ -185,10 +222,6 @@ def _verdict(
         bbox_xyxy_px=box,
         seconds=annotation.seconds,
     )
-
-
-def _verdict_id(annotation_id: int, decided_at: str, region_id: str) -> str:
-    return _digest(annotation_id, decided_at, region_id)
 
 
 def _digest(*parts: object) -> str:
@@ -206,7 +239,7 @@ def withdrawn(held: Iterable[Verdict], still_there: Collection[str], at: str) ->
     return [
         verdict.model_copy(
             update={
-                "verdict_id": _verdict_id(verdict.annotation_id, at, verdict.region_id),
+                "verdict_id": _digest(verdict.verdict_id, at),
                 "decided_at": at,
                 "action": VerdictAction.WITHDRAW,
                 "category": None,
@@ -218,16 +251,18 @@ def withdrawn(held: Iterable[Verdict], still_there: Collection[str], at: str) ->
     ]
 
 
-def deleted_annotations(task: AnnotatedTask, held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
-    """The verdicts of annotations that a steward deleted, by annotation.
+def deleted_annotations(task: ChangedTask, held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
+    """The verdicts of a task's annotations that a steward deleted, by annotation.
 
-    A task that was made after a verdict is another one of the same key (the project was emptied
-    and filled again, or Label Studio set up anew): it says nothing of the annotations before it.
+    Args:
+        task: The task as it is now.
+        held: Verdicts that came from it. Those that are newer than its last change stay: Label
+            Studio was set back to an older state, nobody deleted anything.
     """
     there = {annotation.annotation_id for annotation in task.annotations}
     gone: defaultdict[int, list[Verdict]] = defaultdict(list)
     for verdict in held:
-        if verdict.annotation_id not in there and verdict.decided_at > task.created_at:
+        if verdict.annotation_id not in there and verdict.decided_at < task.updated_at:
             gone[verdict.annotation_id].append(verdict)
     return dict(gone)
 
@@ -239,16 +274,20 @@ def current_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
     moved is not there twice.
     """
     every = list(verdicts)
-    newest: dict[tuple[str, int], str] = {}
+    newest: dict[tuple[str, str, int], str] = {}
     for verdict in every:
-        annotation = (verdict.task_key, verdict.annotation_id)
+        annotation = _annotation_of(verdict)
         newest[annotation] = max(newest.get(annotation, ""), verdict.decided_at)
     return [
         verdict
         for verdict in every
-        if verdict.decided_at == newest[verdict.task_key, verdict.annotation_id]
+        if verdict.decided_at == newest[_annotation_of(verdict)]
         and verdict.action is not VerdictAction.WITHDRAW
     ]
+
+
+def _annotation_of(verdict: Verdict) -> tuple[str, str, int]:
+    return verdict.task_key, verdict.task_created_at, verdict.annotation_id
 
 
 def fold_verdicts(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:

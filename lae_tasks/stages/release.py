@@ -43,7 +43,6 @@ from lae_tasks.releases.manifest import (
     version_number,
 )
 from lae_tasks.releases.pull import encode_manifest
-from lae_tasks.runner import iter_manifests
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
@@ -54,7 +53,6 @@ STAGE = "release"
 DIFF_PATH = "diff.json"
 
 _ATTEMPTS = 20
-_MODEL_STAGES = ("segment", "classify", "route")
 _CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
 
 
@@ -84,8 +82,8 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
 
     Raises:
         ValidationFailedError: If the data breaks the rules; no version is made.
-        UnfinishedNightError: If a night is being run again: what it decided and what it has now
-            do not belong together.
+        UnfinishedNightError: If a night ran again, but not to its end: what it decided and what
+            it has now do not belong together.
         TransientError: If other publishers won every attempt.
     """
     for _ in range(_ATTEMPTS):
@@ -103,8 +101,8 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
     state = read_state()
     if state.unfinished:
         raise UnfinishedNightError(
-            f"{store.uri}: night {', '.join(state.unfinished)} is being run again; publish when "
-            "it is routed (`lae run --night …`, or the lae_nightly run of that night)"
+            f"{store.uri}: night {', '.join(state.unfinished)} ran again, but not to its end; let "
+            "its lae_nightly run (or `lae run --night …`) get to route, then publish"
         )
     dataset = assemble(state, config, parent)
     data = {
@@ -121,7 +119,7 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
     report.require()
     old = json.loads(store.read(parent.file(coco.PATH).key)) if parent else {}
     diff = diff_coco(old, json.loads(data[coco.PATH]))
-    draft = _draft(dataset, diff, report, config, parent, published, store)
+    draft = _draft(dataset, diff, report, config, parent, published, state)
     about = _about(draft, dataset, config, diff, store)
     files = [
         *(_file(path, content, is_data=True) for path, content in data.items()),
@@ -144,7 +142,7 @@ def _draft(
     config: Config,
     parent: ReleaseManifest | None,
     published: Iterable[str],
-    store: Storage,
+    state: State,
 ) -> ReleaseManifest:
     """The manifest without its files."""
     version, reason = next_version(parent, diff, published)
@@ -160,10 +158,6 @@ def _draft(
         for category in dataset.categories
     )
     used_ids = [category.category_id for category in dataset.categories]
-    models = {
-        stage: {m.model_revision for m in iter_manifests(store, stage) if m.model_revision}
-        for stage in _MODEL_STAGES
-    }
     return ReleaseManifest(
         version=version,
         digest=report.digest,
@@ -180,9 +174,11 @@ def _draft(
             [parent.next_category_id if parent else 1, *(i + 1 for i in used_ids)]
         ),
         vocabulary=config.vocabulary,
-        nights=tuple(sorted({manifest.night for manifest in iter_manifests(store, "route")})),
+        nights=tuple(state.nights),
         config_sha256={name: getattr(config, name).fingerprint() for name in _CONFIG_SECTIONS},
-        model_revisions={stage: tuple(sorted(names)) for stage, names in models.items() if names},
+        model_revisions={
+            stage: tuple(sorted(names)) for stage, names in state.model_revisions.items()
+        },
         diff=diff.counts() if parent else {},
         validation_key=report.key,
         files=(),

@@ -70,11 +70,11 @@ def push(
 
     Raises:
         ConfigError: The store is no S3, or Label Studio refuses what it is told.
-        UnfinishedNightError: The night is being run again; push when it is routed.
+        UnfinishedNightError: The night ran again, but not to its end.
         TransientError: Label Studio does not answer; push again.
     """
     if state.unfinished:
-        raise UnfinishedNightError(f"night {night} is being run again; push when it is routed")
+        raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     decisions = regions_to_review(state)
     tasks = list(build_tasks(state, store.uri, night))
     manifest = _record_push(state, night, config, store, tasks, decisions)
@@ -202,7 +202,8 @@ def collect(
 def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> bool:
     """Whether `collect` would write something.
 
-    It reads only what changed since the newest verdict. A trigger that waits polls the cheaper
+    It reads what changed since shortly before the newest verdict. A trigger that waits polls the
+    cheaper
     `LabelStudioReview.latest_change` and asks this when it tells of a change.
     """
     return any(_news(result) for result in read_new(state, config, label_studio))
@@ -233,20 +234,23 @@ def read_new(
     held: defaultdict[str, list[Verdict]] = defaultdict(list)
     for verdict in current_verdicts(state.verdicts.values()):
         held[verdict.task_key].append(verdict)
-    known = state.refused | {
-        version_id(v.annotation_id, v.decided_at) for v in state.verdicts.values()
+    known = {
+        (v.task_created_at, version_id(v.annotation_id, v.decided_at))
+        for v in state.verdicts.values()
     }
     results: list[Done | Rejection] = []
     for task in label_studio.tasks_since(project_id, cursor(state)):
-        key = task.lae_key or ""
+        sent = items.get(task.lae_key or "", [])
+        # Only what came from this very task: there may be another one of the same key.
+        of_task = [v for v in held[task.lae_key or ""] if v.task_created_at == task.created_at]
         for annotation in task.annotations:
-            before = [v for v in held[key] if v.annotation_id == annotation.annotation_id]
-            results.append(
-                Done(annotation.version_id)
-                if annotation.version_id in known
-                else _read(annotation, items.get(key, []), before, config.vocabulary)
-            )
-        for annotation_id, verdicts in deleted_annotations(task, held[key]).items():
+            version = annotation.version_id
+            before = [v for v in of_task if v.annotation_id == annotation.annotation_id]
+            if version in state.refused or (task.created_at, version) in known:
+                results.append(Done(version))
+            else:
+                results.append(_read(annotation, task.lae_key, sent, before, config.vocabulary))
+        for annotation_id, verdicts in deleted_annotations(task, of_task).items():
             taken_back = withdrawn(verdicts, (), task.updated_at)
             results.append(_done(version_id(annotation_id, task.updated_at), taken_back))
     return results
@@ -260,6 +264,7 @@ def cursor(state: State) -> str | None:
 
 def _read(
     annotation: Annotation,
+    lae_key: str | None,
     sent: Sequence[ReviewItem],
     before: Sequence[Verdict],
     vocabulary: Sequence[str],
@@ -270,7 +275,7 @@ def _read(
             rejected_id=annotation.version_id,
             stage=COLLECT,
             reason="unknown task",
-            detail=f"task {annotation.task_id} (lae_key {annotation.lae_key}) is none that this "
+            detail=f"task {annotation.task_id} (lae_key {lae_key}) is none that this "
             "store has sent",
         )
     verdicts = read_verdicts(annotation, sent, vocabulary)

@@ -103,7 +103,7 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and _has_whole_twin(c)),
+    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and _fits_another_tile(c)),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
     ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
@@ -138,8 +138,8 @@ def _is_cut(candidate: Candidate, tile: Tile) -> bool:
     )
 
 
-def _has_whole_twin(candidate: Candidate) -> bool:
-    """Whether the region is cut by its tile, but not by another one, which shows more of it."""
+def _fits_another_tile(candidate: Candidate) -> bool:
+    """Whether the region is cut by its tile, but lies within another one, which shows it whole."""
     return _is_cut(candidate, candidate.tile) and any(
         not _is_cut(candidate, tile) for tile in candidate.tiles_of_scene
     )

@@ -14,9 +14,10 @@ from demo.stack.processes import free_port
 from demo.stack.services import LabelStudioServer, S3Server
 from lae_tasks.config import Config
 from lae_tasks.contracts import Outcome, Rejection, ReviewItem, Verdict, VerdictAction
-from lae_tasks.errors import ConfigError, TransientError
+from lae_tasks.errors import ConfigError, TransientError, UnfinishedNightError
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.tasks import build_tasks
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.stages import review
 from lae_tasks.state import State
@@ -260,9 +261,41 @@ def test_verdicts_outlive_their_task_and_old_tasks_outlive_a_rerun(desk: Desk) -
     for task in (old_task, new_task):
         desk.sdk.tasks.delete(id=str(task.id))
     desk.state.decisions[dropped] = decision
-    desk.push()  # the old task once more, under its old key
+    desk.push()  # the old task once more, under its old key: another task
     assert desk.collect() == (None, [])
     assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+
+
+def test_two_tasks_of_the_same_key_do_not_undo_each_other(desk: Desk) -> None:
+    desk.push()
+    first = desk.tasks()[0]
+    (payload,) = (task.payload() for task in build_tasks(desk.state, desk.store.uri, NIGHT))
+    made = desk.sdk.projects.import_tasks(
+        id=desk.project_id, request=[payload], return_task_ids=True
+    )
+    results = [*json.loads(json.dumps(first.predictions[0].result)), _rest("rest-accept")]
+    desk.sdk.annotations.create(id=first.id, result=results)
+    _, verdicts = desk.collect()
+    assert desk.collect() == (None, [])
+    desk.sdk.annotations.create(id=made.task_ids[0], result=results, was_cancelled=True)
+    assert desk.collect() == (None, [])
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+
+
+def test_a_night_that_ran_again_or_renamed_its_regions(desk: Desk) -> None:
+    desk.push()
+    (old,) = desk.tasks()
+    region_id, decision = next(
+        (i, d) for i, d in desk.state.decisions.items() if d.outcome is Outcome.REVIEW
+    )
+    desk.state.decisions[region_id] = decision.model_copy(update={"category": "harbor"})
+    desk.push()
+    results = json.loads(json.dumps(old.predictions[0].result))
+    desk.sdk.annotations.create(id=old.id, result=[*results, _rest("rest-unchecked")])
+    assert desk.collect() == (None, []), "the steward saw the old name, and left it"
+    desk.state.unfinished.append(NIGHT)
+    with pytest.raises(UnfinishedNightError, match="push when it is routed"):
+        desk.push()
 
 
 def test_all_right_accepts_all(desk: Desk) -> None:

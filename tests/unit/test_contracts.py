@@ -108,6 +108,7 @@ def test_tuples_optionals_and_enums_survive_parquet() -> None:
         tile_id="t",
         scene_id="s",
         task_key="k",
+        task_created_at="2026-11-21T00:00:00+00:00",
         annotation_id=7,
         annotator="a@b.c",
         decided_at="2026-11-22T00:00:00+00:00",
@@ -134,5 +135,5 @@ def test_a_table_of_another_contract_is_refused() -> None:
 def test_the_schema_names_contract_and_version() -> None:
     assert arrow_schema(Region).metadata == {
         b"lae.contract": b"Region",
-        b"lae.schema_version": b"1",
+        b"lae.schema_version": b"2",
     }

@@ -17,6 +17,7 @@ from lae_tasks.names import canonical_form, merge_names, spelled
         ("The Tennis-Courts", "tennis court"),
         ("a  storage_tank.", "storage tank"),
         ("Ships", "ship"),
+        ("one-way road", "one way road"),
         ("two buses", "bus"),
         ("bus", "bus"),
         ("grass", "grass"),

@@ -1,5 +1,6 @@
 """A night: what it registered stays, what another night registered is known."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lae_tasks.config import load_config
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.stages import ingest as ingest_stage
 from lae_tasks.state import read_plan
 from tests.unit.rasters import gradient, write_raster
 
@@ -69,6 +71,31 @@ def test_what_a_night_refused_is_not_read_again_until_the_settings_change(
     assert run_stage(night, "ingest") == first
     (tmp_path / "raw" / "broken.tif").write_bytes(b"hello again")
     assert run_stage(another(tmp_path, "2026-11-24"), "ingest").n_rejected == 1
+
+
+def test_a_rerun_of_ingest_that_dies_forgets_no_scene(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stage(night, "ingest")
+    (tmp_path / "raw" / "0.tif").unlink()
+    write_raster(tmp_path / "raw" / "new.tif", gradient(3, 30, 30))
+
+    def dies(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_stage, "_read", dies)
+        with pytest.raises(MemoryError):
+            run_stage(night, "ingest")
+    assert shards(night) == {"0000": ["0.tif", "1.tif"], "0001": ["2.tif"]}
+    run_stage(night, "ingest")
+    assert shards(night) == {"0000": ["0.tif", "1.tif"], "0001": ["2.tif"], "0002": ["new.tif"]}
+
+
+def test_a_raw_folder_that_is_not_there_is_missed(night: Night, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "raw")
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        run_stage(night, "ingest")
 
 
 def test_a_night_is_a_date(tmp_path: Path) -> None:

@@ -27,6 +27,19 @@ from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidenc
         ('"ship" (0.95)', "ship", 0.95),
         ('"ship", 3 of them, likelihood 0.4', "ship", 0.4),
         ('"ship" with high likelihood. There are 2 more.', "ship", None),
+        ('"ship" with high likelihood, judging by 1 wake', "ship", None),
+        ('"airplane" with high likelihood because it has 2 wings', "airplane", None),
+        ('"ship" with 0.8 likelihood and 2 masts', "ship", 0.8),
+        ('"ship" with 90% likelihood, 3 of them', "ship", 0.9),
+        ('"ship" (50% visible) with likelihood 0.9', "ship", 0.9),
+        ('"vehicle", 90% of the crop is road, likelihood 0.4', "vehicle", 0.4),
+        ('"building", 0.3 m resolution, with likelihood 0.8', "building", 0.8),
+        ('"ship" with a likelihood on a scale from 0 to 10 of 8', "ship", None),
+        ('"ship with likelihood 0.9"', "ship", 0.9),
+        ("'ship' with likelihood 0.9", "ship", 0.9),
+        ("The object's name is ‘ship’, likelihood 0.9", "ship", 0.9),
+        ('"confidence course" with likelihood 0.9', "confidence course", 0.9),
+        ('"Unrecognized object"', None, None),
         ("„Flugzeug“ with likelihood 0.5", "Flugzeug", 0.5),
         ('"ship."', "ship", None),
         ('"Unrecognized" The crop shows bare soil.', None, None),
@@ -41,7 +54,14 @@ def test_forms(text: str, category: str | None, likelihood: float | None) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "I cannot help with that.", '"" with likelihood 0.9', '"ship" with likelihood 9']
+    "text",
+    [
+        "",
+        '"?" with likelihood 0.9',
+        "I cannot help with that.",
+        '"" with likelihood 0.9',
+        '"ship" with likelihood 9',
+    ],
 )
 def test_what_cannot_be_understood(text: str) -> None:
     with pytest.raises(UnparsableReplyError):

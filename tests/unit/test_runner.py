@@ -35,9 +35,12 @@ def test_a_shard_is_written_and_counted(store: LocalStorage) -> None:
     assert manifest.rejected_by_reason == {"gone": 1}
     base = "segment/2026-11-22/0000"
     assert [output.key for output in manifest.outputs] == [
-        f"runs/{base}.parquet",
-        f"runs/{base}.merge.parquet",
-        f"rejects/{base}.parquet",
+        f"{name}.{output.sha256[:16]}.parquet"
+        for name, output in zip(
+            (f"runs/{base}.region", f"runs/{base}.merge", f"rejects/{base}"),
+            manifest.outputs,
+            strict=True,
+        )
     ]
     regions, merges, rejections = manifest.outputs
     assert [r.region_id for r in read_table(store, regions, Region)] == ["r1", "r2"]
@@ -65,7 +68,10 @@ def test_whatever_the_result_depends_on_runs_it_again(
     run(store, WORK, ["t1", "t2", "t3"], results())
     again = run(store, replace(WORK, **change), ["t3"], [Done("t3")])
     assert again.n_in == 1
-    assert store.stat("rejects/segment/2026-11-22/0000.parquet") is None, "of the run before"
+    assert {info.key for info in store.list()} == {
+        "runs/segment/2026-11-22/0000.json",
+        *(output.key for output in again.outputs),
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,8 +100,8 @@ def test_a_stage_that_dies_commits_nothing(store: LocalStorage) -> None:
     assert list(store.list()) == []
 
 
-def test_a_shard_that_is_run_again_and_dies_does_not_count_as_done(store: LocalStorage) -> None:
-    run(store, WORK, ["t1", "t2", "t3"], results())
+def test_until_a_shard_that_is_run_again_is_done_the_old_one_counts(store: LocalStorage) -> None:
+    first = run(store, WORK, ["t1", "t2", "t3"], results())
 
     def dies() -> Iterator[Done | Rejection]:
         raise MemoryError
@@ -103,14 +109,18 @@ def test_a_shard_that_is_run_again_and_dies_does_not_count_as_done(store: LocalS
 
     with pytest.raises(MemoryError):
         run(store, replace(WORK, config_sha256="other"), ["t1"], dies())
-    assert read_manifest(store, "segment", "2026-11-22", "0000") is None
+    assert read_manifest(store, "segment", "2026-11-22", "0000") == first
+    assert len(read_table(store, first.outputs[0], Region)) == 2
 
 
-def test_a_table_that_is_not_its_manifests_is_refused(store: LocalStorage) -> None:
+def test_a_table_that_is_damaged_or_gone_is_refused(store: LocalStorage) -> None:
     manifest = run(store, WORK, ["t1", "t2", "t3"], results())
     output = manifest.outputs[0]
     store.write(output.key, store.read(output.key) + b" ")
-    with pytest.raises(TransientError, match="sha256 is not its manifest's"):
+    with pytest.raises(ContractError, match="sha256 is not the one in its manifest"):
+        read_table(store, output, Region)
+    store.delete(output.key)
+    with pytest.raises(TransientError, match="replaced while it was read"):
         read_table(store, output, Region)
 
 

@@ -17,6 +17,7 @@ from lae_tasks.contracts import (
     Scene,
     Tile,
 )
+from lae_tasks.errors import ContractError
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State, digest_of, load_state
 from lae_tasks.storage import LocalStorage
@@ -118,7 +119,7 @@ def test_a_whole_night_is_read(routed: World) -> None:
     assert state.tiles == routed.state.tiles
     assert state.regions == routed.state.regions
     assert state.decisions == routed.state.decisions
-    assert state.unfinished == []
+    assert (state.nights, state.unfinished) == ([NIGHT], [])
 
 
 def test_old_decisions_are_not_mixed_with_new_regions(routed: World) -> None:
@@ -135,16 +136,12 @@ def test_a_night_with_a_scene_more_waits_for_its_shard(routed: World) -> None:
     ingest(routed, "a.tif", "b.tif")
     assert load_state(routed.store).unfinished == [NIGHT]
     assert load_state(routed.store, NIGHT).unfinished == [NIGHT]
-    assert load_state(routed.store, "2026-11-21").unfinished == []
-
-
-def test_a_route_that_is_being_run_again_is_not_a_night_without_route(routed: World) -> None:
-    routed.store.delete(f"runs/route/{NIGHT}/all.json")
-    assert load_state(routed.store).unfinished == [NIGHT]
+    with pytest.raises(ContractError, match="night 2026-11-21 is not routed"):
+        load_state(routed.store, "2026-11-21")
 
 
 def test_a_night_that_was_never_routed_is_left_out(world: World) -> None:
     shard(world, ingest(world, "a.tif"), list(world.state.regions.values()))
     state = load_state(world.store)
     assert nothing_of_the_night(state)
-    assert state.unfinished == []
+    assert (state.nights, state.unfinished) == ([], [])

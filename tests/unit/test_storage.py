@@ -152,11 +152,13 @@ def test_links_in_a_folder_are_followed_and_odd_names_are_kept(tmp_path: Path) -
     assert open_storage(f"file://{str(folder).replace(' ', '%20')}").read("link.tif") == b"1"
 
 
-def test_a_folder_that_must_exist_is_missed(tmp_path: Path) -> None:
-    for uri in (str(tmp_path / "raw imgery"), f"file://{tmp_path}/raw%20imgery"):
-        assert list(open_storage(uri).list()) == []
-        with pytest.raises(ConfigError, match="no such folder"):
-            open_storage(uri, must_exist=True)
+def test_what_is_not_there_is_missed(tmp_path: Path, s3: S3Server) -> None:
+    folder = open_storage(f"file://{tmp_path}/raw%20imgery")
+    assert list(folder.list()) == []
+    with pytest.raises(ConfigError, match="raw imgery: there is no such folder"):
+        folder.check()
+    with pytest.raises(ConfigError, match="NoSuchBucket; create the bucket"):
+        S3Storage("no-such-bucket", "raw", s3.client()).check()
 
 
 def test_an_unknown_scheme_is_refused() -> None:

@@ -41,8 +41,8 @@ class EngineHook(BaseHook):
 
     @cached_property
     def raw(self) -> Storage:
-        """What comes in. Raises ConfigError if it is a folder that is not there."""
-        return self._open(self.config.raw, must_exist=True)
+        """What comes in."""
+        return self._open(self.config.raw)
 
     @cached_property
     def store(self) -> Storage:
@@ -86,8 +86,7 @@ class EngineHook(BaseHook):
         self.get_connection(self.s3_conn_id)
         return S3Hook(aws_conn_id=self.s3_conn_id)
 
-    def _open(self, uri: str, must_exist: bool = False) -> Storage:
+    def _open(self, uri: str) -> Storage:
         from lae_tasks.storage import open_storage
 
-        client = self._s3.get_conn() if uri.startswith("s3://") else None
-        return open_storage(uri, client, must_exist=must_exist)
+        return open_storage(uri, self._s3.get_conn() if uri.startswith("s3://") else None)

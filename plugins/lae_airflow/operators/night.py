@@ -81,7 +81,7 @@ class NightReportOperator(EngineOperator):
         from lae_tasks.status import read_status
 
         status = read_status(self.engine().night(self.night).store, self.night)
-        counts = status.model_dump(mode="json", exclude={"release", "sent_to_review"})
+        counts = status.model_dump(mode="json", exclude={"release"})
         for name, count in counts.items():
             self.log.info("%s: %s", name, count)
         if status.scenes == 0:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from lae_airflow.operators.base import EngineOperator, skip_without_news
-from lae_tasks.errors import UnfinishedNightError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class ReleaseOperator(EngineOperator):
-    """Publishes what nights and stewards have produced.
+    """Publishes what nights and stewards have produced; skips if the latest version holds it.
 
-    It skips if the latest version holds it already, and while a night is being run again: the end
-    of that night starts the next release.
+    While a night runs again it fails, after some attempts: the end of that night starts the next
+    release.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -29,10 +26,7 @@ class ReleaseOperator(EngineOperator):
         # On its own it fills the task's log with hundreds of lines about itself.
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         engine = self.engine()
-        try:
-            result = publish(lambda: load_state(engine.store), engine.config, engine.store)
-        except UnfinishedNightError as error:
-            raise AirflowSkipException(str(error)) from error
+        result = publish(lambda: load_state(engine.store), engine.config, engine.store)
         self.log.info("%s: %s, digest %s", result.version, result.manifest.reason, result.digest)
         skip_without_news(context, result.new, f"{result.version} holds the present state already")
         summary: dict[str, Any] = {

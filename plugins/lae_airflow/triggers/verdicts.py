@@ -21,7 +21,7 @@ CHANGED, NOTHING, FAILED = "changed", "nothing", "failed"
 
 
 class VerdictsTrigger(BaseTrigger):
-    """Fires when annotated tasks of a project have changed and the stewards pause.
+    """Fires when tasks of a project have changed and the stewards pause.
 
     Its event is `{"status": …, "message": …}`: `changed`, `nothing` at the deadline, or `failed`
     with what to do. A server that does not answer is asked again until the deadline.

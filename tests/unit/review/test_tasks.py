@@ -102,11 +102,15 @@ def test_the_task_shows_where_it_comes_from(state: State) -> None:
     data = task.payload()["data"]
     assert data["image"] == f"{STORE}/{task.tile.image_key}"
     assert task.tile.raw_key in data["title"] and NIGHT in data["title"]
-    assert data["lae_key"] == task.key == task_key(task.tile.tile_id, regions_to_review(state))
+    assert data["lae_key"] == task.key == task_key(task.tile.tile_id, task.items)
 
 
-def test_the_key_knows_the_set_of_boxes_not_their_order() -> None:
-    assert task_key("t", ["a", "b"]) == task_key("t", ["b", "a"]) != task_key("t", ["a"])
+def test_the_key_knows_the_boxes_and_their_names_not_their_order(state: State) -> None:
+    (task,) = build_tasks(state, STORE, NIGHT)
+    first, *others = task.items
+    assert task_key("t", task.items) == task_key("t", reversed(task.items))
+    renamed = first.model_copy(update={"category": "harbor"})
+    assert len({task_key("t", i) for i in (task.items, others, [renamed, *others])}) == 3
 
 
 def test_categories_of_the_boxes_come_first_and_nine_have_a_key(state: State) -> None:

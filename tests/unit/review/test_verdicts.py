@@ -4,7 +4,7 @@ import pytest
 
 from lae_tasks.contracts import Rejection, Verdict, VerdictAction
 from lae_tasks.review.boxes import to_percent
-from lae_tasks.review.label_studio import AnnotatedTask, Annotation
+from lae_tasks.review.label_studio import Annotation, ChangedTask
 from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX, ReviewTask, build_tasks
 from lae_tasks.review.verdicts import (
     added_region_id,
@@ -49,7 +49,7 @@ class Steward:
         fields: dict[str, Any] = {
             "annotation_id": number,
             "task_id": 1,
-            "lae_key": self.task.key,
+            "task_created_at": "2026-11-23T04:00:00.000000+00:00",
             "annotator": "ada@example.org",
             "updated_at": f"2026-11-23T05:{minute:02d}:00.000000+00:00",
             "skipped": False,
@@ -231,6 +231,13 @@ def test_all_boxes_deleted_is_no_blank_annotation(steward: Steward) -> None:
         {"id": "a", "from_name": "box", "value": {"x": 1}},
         {"id": "a", "from_name": "box"},
         {"value": {}},
+        {"id": "a", "from_name": "newname", "value": {"text": [None]}},
+        {"id": "a", "from_name": "other", "value": {"taxonomy": ["ship"]}},
+        {
+            "id": "a",
+            "from_name": "box",
+            "value": {"x": 1, "y": 1, "width": 1, "height": 1, "rotation": "much"},
+        },
     ],
 )
 def test_a_malformed_result_rejects_the_annotation(
@@ -286,18 +293,26 @@ def test_a_verdict_that_is_taken_back_holds_no_longer(steward: Steward) -> None:
     assert set(fold_verdicts([*other, *back, *first])) == {v.region_id for v in other}
 
 
-def test_what_a_deleted_annotation_decided_is_gone_unless_its_task_is_another(
-    steward: Steward,
-) -> None:
+def test_what_a_deleted_annotation_decided_is_gone(steward: Steward) -> None:
     steward.rest("rest-accept")
     held = [*read(steward, minute=1), *read(steward, number=2, minute=2)]
     left = steward.submit(number=2, minute=2)
 
-    def task(created_at: str) -> AnnotatedTask:
-        return AnnotatedTask(1, steward.task.key, created_at, created_at, (left,))
+    def task(updated_at: str) -> ChangedTask:
+        return ChangedTask(1, steward.task.key, left.task_created_at, updated_at, (left,))
 
-    gone = deleted_annotations(task("2026-11-22T00:00:00.000000+00:00"), held)
+    gone = deleted_annotations(task("2026-11-23T06:00:00.000000+00:00"), held)
     assert set(gone) == {1} and len(gone[1]) == len(steward.task.items)
-    assert deleted_annotations(task("2026-11-24T00:00:00.000000+00:00"), held) == {}
     back = withdrawn(gone[1], (), "2026-11-23T06:00:00.000000+00:00")
     assert {v.annotation_id for v in current_verdicts([*held, *back])} == {2}
+    # A server that was set back has not deleted anything.
+    assert deleted_annotations(task("2026-11-23T05:00:30.000000+00:00"), held) == {}
+
+
+def test_annotations_of_the_same_number_on_another_server_are_others(steward: Steward) -> None:
+    steward.rest("rest-accept")
+    old = read(steward, minute=1)
+    steward.choose(0, "unsure")
+    new = read(steward, minute=2, task_created_at="2026-11-23T05:01:30.000000+00:00")
+    assert len(new) == len(old) - 1
+    assert len(fold_verdicts([*old, *new])) == len(old)
