@@ -162,7 +162,10 @@ def review(
     elif action == "collect":
         manifest = _collect(settings)
         verdicts = manifest.outputs[0].rows if manifest else 0
-        out.print(f"{verdicts} new verdicts")
+        actions = ", ".join(
+            f"{n} {action}" for action, n in (manifest.counts if manifest else {}).items()
+        )
+        out.print(f"{verdicts} new verdicts" + (f": {actions}" if actions else ""))
         for reason, count in (manifest.rejected_by_reason if manifest else {}).items():
             out.print(f"{count} annotations refused: {reason}")
     else:
