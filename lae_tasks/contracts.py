@@ -19,13 +19,20 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCHEMA_VERSION = 2
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 BoxPx = tuple[int, int, int, int]
 WindowPx = tuple[int, int, int, int]
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a record, on one line: the first place, and what stands there."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 class Record(BaseModel):

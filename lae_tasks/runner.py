@@ -21,7 +21,15 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from lae_tasks.contracts import SCHEMA_VERSION, Done, Manifest, Output, Record, Rejection
+from lae_tasks.contracts import (
+    SCHEMA_VERSION,
+    Done,
+    Manifest,
+    Output,
+    Record,
+    Rejection,
+    first_problem,
+)
 from lae_tasks.errors import ContractError
 from lae_tasks.storage import MissingObjectError, Storage
 from lae_tasks.tables import encode
@@ -73,8 +81,9 @@ def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifes
         return None
     except ValidationError as error:
         raise ContractError(
-            f"{store.uri}/{key}: not a manifest of schema version {SCHEMA_VERSION}: {error}; what "
-            "an older engine wrote cannot be continued: set `store` to a new place"
+            f"{store.uri}/{key}: not a manifest of schema version {SCHEMA_VERSION} "
+            f"({first_problem(error)}); what an older engine wrote cannot be continued: set "
+            "`store` to a new place"
         ) from error
 
 

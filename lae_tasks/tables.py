@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from lae_tasks.contracts import Output, Record, arrow_schema
+from lae_tasks.contracts import Output, Record, arrow_schema, first_problem
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.storage import MissingObjectError, Storage
 
@@ -52,7 +52,9 @@ def decode(data: bytes, record_type: type[R], place: str) -> list[R]:
     try:
         return [record_type.model_validate(row) for row in table.to_pylist()]
     except ValidationError as error:
-        raise ContractError(f"{place}: a row breaks its contract: {error}") from error
+        raise ContractError(
+            f"{place}: a row breaks its contract: {first_problem(error)}"
+        ) from error
 
 
 def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:

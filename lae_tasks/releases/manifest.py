@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
 
-from lae_tasks.contracts import Record
+from lae_tasks.contracts import Record, first_problem
 from lae_tasks.errors import ContractError, LaeError
 from lae_tasks.storage import MissingObjectError, Storage
 
@@ -172,7 +172,9 @@ def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
         known = ", ".join(list_versions(store)[-5:]) or "none"
         raise NoReleaseError(f"{store.uri} has no release {version}; there are: {known}") from error
     except ValidationError as error:
-        raise ContractError(f"{store.uri}/{key}: not a release's manifest: {error}") from error
+        raise ContractError(
+            f"{store.uri}/{key}: not a release's manifest: {first_problem(error)}"
+        ) from error
 
 
 def latest_version(store: Storage) -> str | None:

@@ -1,5 +1,6 @@
 """Bringing a release to a local folder, and checking one that lies there."""
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lae_tasks.errors import ContractError
+from lae_tasks.contracts import first_problem
+from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.releases.manifest import (
     ReleaseFile,
     ReleaseManifest,
@@ -53,7 +55,8 @@ def pull(
     """Brings a release to a folder; what is there already and right is not fetched again.
 
     Each file appears under its name only when it is whole and its checksum is right, and
-    `manifest.json` last. Files of another version that was pulled there before go.
+    `manifest.json` last; until then it is `manifest.json.part`. Files of another version that was
+    pulled there before go. A folder with anything else in it is not touched.
 
     Args:
         store: Where the release is.
@@ -63,11 +66,15 @@ def pull(
 
     Raises:
         NoReleaseError: If there is no such release.
+        ConfigError: If `dest` is a file, or a folder with files but no release.
         ContractError: If the store's bytes are not those that the manifest names.
     """
     manifest = read_release(store, version)
+    before = _pulled_before(dest)
     dest.mkdir(parents=True, exist_ok=True)
-    for path in _stale_paths(dest, manifest):
+    part = dest / (MANIFEST_NAME + _PART)
+    part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
+    for path in before - {file.path for file in manifest.files}:
         (dest / path).unlink(missing_ok=True)
     (dest / MANIFEST_NAME).unlink(missing_ok=True)
     fetched = fetched_bytes = done = 0
@@ -79,18 +86,23 @@ def pull(
             fetched_bytes += file.size_bytes if was_fetched else 0
             if progress:
                 progress(done, len(manifest.files))
-    _write_manifest(dest, manifest)
+    part.replace(dest / MANIFEST_NAME)
     return Pulled(manifest, fetched, len(manifest.files) - fetched, fetched_bytes)
 
 
-def _stale_paths(dest: Path, manifest: ReleaseManifest) -> list[str]:
-    """Files of the version that the folder held before which the new one does not have."""
-    path = dest / MANIFEST_NAME
-    if not path.exists():
-        return []
-    return sorted(
-        {file.path for file in read_local(dest).files} - {file.path for file in manifest.files}
-    )
+def _pulled_before(dest: Path) -> set[str]:
+    """The files that pulls brought to the folder before, or were about to bring."""
+    if dest.exists() and not dest.is_dir():
+        raise ConfigError(f"{dest} is a file; give a folder")
+    if not dest.is_dir() or not any(dest.iterdir()):
+        return set()
+    whole, part = dest / MANIFEST_NAME, dest / (MANIFEST_NAME + _PART)
+    if not whole.exists() and not part.exists():
+        raise ConfigError(f"{dest} has files but no release; give an empty or a new folder")
+    files = list(_read_manifest(whole).files) if whole.exists() else []
+    with contextlib.suppress(ContractError):  # a pull may have died while it wrote its first file
+        files += _read_manifest(part).files
+    return {file.path for file in files}
 
 
 def _fetch(store: Storage, file: ReleaseFile, dest: Path) -> bool:
@@ -112,12 +124,6 @@ def _fetch(store: Storage, file: ReleaseFile, dest: Path) -> bool:
     return True
 
 
-def _write_manifest(dest: Path, manifest: ReleaseManifest) -> None:
-    part = dest / (MANIFEST_NAME + _PART)
-    part.write_bytes(encode_manifest(manifest))
-    part.replace(dest / MANIFEST_NAME)
-
-
 def encode_manifest(manifest: ReleaseManifest) -> bytes:
     """A manifest's bytes."""
     return (manifest.model_dump_json(indent=1) + "\n").encode()
@@ -125,15 +131,20 @@ def encode_manifest(manifest: ReleaseManifest) -> bytes:
 
 def read_local(dest: Path) -> ReleaseManifest:
     """The manifest of a pulled release. Raises ContractError if the folder holds none."""
-    path = dest / MANIFEST_NAME
+    return _read_manifest(dest / MANIFEST_NAME)
+
+
+def _read_manifest(path: Path) -> ReleaseManifest:
     try:
         return ReleaseManifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
+    except OSError as error:
         raise ContractError(
             f"{path} is missing: no release, or its pull did not end; `lae pull` goes on with it"
         ) from error
     except ValidationError as error:
-        raise ContractError(f"{path} is not a release's manifest: {error}") from error
+        raise ContractError(
+            f"{path} is not a release's manifest: {first_problem(error)}"
+        ) from error
 
 
 def verify(dest: Path) -> list[Problem]:

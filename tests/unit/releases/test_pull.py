@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from lae_tasks.contracts import VerdictAction
-from lae_tasks.errors import ContractError
+from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.releases import ReleaseFile, pull, read_release, verify
 from lae_tasks.stages.release import publish
 from lae_tasks.storage import open_storage
@@ -66,6 +66,41 @@ def test_pull_goes_on_after_it_was_killed(store, tmp_path):
     assert verify(tmp_path) == []
 
 
+def test_another_version_after_a_killed_pull_leaves_nothing_of_it(store, tmp_path):
+    def die(done, of):
+        if done == of:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(store, "v1.0.1", tmp_path, die)
+    pull(store, "v1.0.0", tmp_path)
+    assert verify(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "sub/notes.txt"])
+def test_a_folder_with_other_files_is_not_touched(store, tmp_path, name):
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match="has files but no release"):
+        pull(store, "v1.0.0", tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_a_file_is_no_folder_to_pull_to(store, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="is a file; give a folder"):
+        pull(store, "v1.0.0", tmp_path / "file")
+
+
+def test_what_is_no_manifest_is_told_in_one_line(store, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ContractError, match="not a release's manifest: version: Field") as told:
+        verify(tmp_path)
+    assert "\n" not in str(told.value)
+
+
 def test_another_version_leaves_nothing_of_the_first(store, tmp_path):
     pull(store, "v1.0.1", tmp_path)
     coco = (tmp_path / "coco" / "instances.json").read_bytes()
@@ -83,7 +118,7 @@ def test_a_damaged_object_is_not_pulled(tmp_path):
     with pytest.raises(ContractError, match="damaged: restore it"):
         pull(world.store, "v1.0.0", tmp_path / "d")
     assert not (tmp_path / "d" / "odvg" / "odvg.jsonl").exists()
-    assert not list((tmp_path / "d").rglob("*.part"))
+    assert [path.name for path in (tmp_path / "d").rglob("*.part")] == ["manifest.json.part"]
     assert not (tmp_path / "d" / "manifest.json").exists()
 
 
