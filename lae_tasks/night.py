@@ -70,12 +70,14 @@ def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
         shard: One of `plan(night)`; `all` for ingest and route.
 
     Raises:
-        ConfigError: If there is no such stage.
+        ConfigError: If there is no such stage, or it does not work by shards.
         ContractError: If there is no such shard, or a stage before it is not committed.
         LaeError: What the stage raises.
     """
     if stage not in _STAGES:
         raise ConfigError(f"stage {stage!r}: give one of {', '.join(_STAGES)}")
+    if stage not in SHARD_STAGES and shard != WHOLE:
+        raise ConfigError(f"{stage} works on the night as a whole; leave out the shard {shard!r}")
     return _STAGES[stage](night, shard)
 
 
@@ -187,6 +189,8 @@ def _classify(night: Night, shard: str) -> Manifest:
 
 
 def _route(night: Night, shard: str) -> Manifest:
+    if read_manifest(night.store, "ingest", night.night, WHOLE) is None:
+        raise _not_committed(night, "ingest", WHOLE)
     scenes: dict[str, Scene] = {}
     tiles: dict[str, Tile] = {}
     regions: dict[str, Region] = {}
@@ -228,11 +232,14 @@ def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R]
     """The main table of a committed shard, and its digest."""
     manifest = read_manifest(night.store, stage, night.night, shard)
     if manifest is None:
-        raise ContractError(
-            f"{stage} {night.night}/{shard} is not committed in {night.store.uri}; run it first"
-        )
+        raise _not_committed(night, stage, shard)
     output = manifest.outputs[0]
     return read_table(night.store, output, kind), output.sha256
+
+
+def _not_committed(night: Night, stage: str, shard: str) -> ContractError:
+    where = f"{stage} {night.night}/{shard}"
+    return ContractError(f"{where} is not committed in {night.store.uri}; run it first")
 
 
 # One process runs many shards: a model is loaded once for each of its settings.

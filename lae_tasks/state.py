@@ -35,7 +35,7 @@ class State:
 
     Attributes:
         refused: Annotations that could not be read as verdicts, by the id of their Rejection.
-        nights: The nights that are here.
+        nights: The nights that are here; those without a scene are not.
         model_revisions: The models that worked on them, by stage.
         unfinished: Nights that were routed once and ran again since, but not to their end. Nothing
             of them is here.
@@ -91,6 +91,8 @@ def load_state(store: Storage, night: str | None = None) -> State:
         raise ContractError(f"night {night} is not routed in {store.uri}; run it first")
     for route in routes:
         plan = read_plan(store, route.night)
+        if not plan:
+            continue  # nothing new came in that night
         manifests = _whole_night(store, plan, route)
         if manifests is None:
             state.unfinished.append(route.night)

@@ -106,10 +106,14 @@ def test_a_night_is_a_date(tmp_path: Path) -> None:
 
 
 def test_a_stage_whose_input_is_not_there_says_so(night: Night) -> None:
+    with pytest.raises(ContractError, match="ingest 2026-11-22/all is not committed"):
+        run_stage(night, "route")
     run_stage(night, "ingest")
     with pytest.raises(ContractError, match="tile 2026-11-22/0000 is not committed"):
         run_stage(night, "classify", "0000")
     with pytest.raises(ConfigError, match="give one of ingest, tile"):
         run_stage(night, "segmant", "0000")
+    with pytest.raises(ConfigError, match="leave out the shard '0000'"):
+        run_stage(night, "route", "0000")
     with pytest.raises(ContractError, match="its shards are: 0000, 0001"):
         run_stage(night, "tile", "0099")

@@ -145,3 +145,9 @@ def test_a_night_that_was_never_routed_is_left_out(world: World) -> None:
     state = load_state(world.store)
     assert nothing_of_the_night(state)
     assert (state.nights, state.unfinished) == ([], [])
+
+
+def test_a_night_without_scenes_is_left_out(world: World) -> None:
+    ingest(world)
+    commit(world, "route", "all", (Decision, Merge), digest_of([]))
+    assert load_state(world.store) == State()
