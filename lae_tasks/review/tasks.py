@@ -1,7 +1,7 @@
 """Tiles, regions and decisions become Label Studio tasks: one task per tile with its boxes."""
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +14,14 @@ from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.review.boxes import clip, to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, IMAGE, MASK
+from lae_tasks.review.labels import labels
 from lae_tasks.state import State
 
 #: One constant name: Label Studio shows a prediction only if its version is the project's.
 MODEL_VERSION = "lae"
-MAX_HOTKEYS = 9
 OUTLINE_PX = 2
 MASK_PREFIX = "mask-"
 CONTEXT_PREFIX = "ctx-"
-
-#: Twelve colours that show on land and water, and can be read as text on a white page.
-PALETTE = (
-    "#ff3b30", "#ff8c00", "#cc9a00", "#2db84d", "#00b3b3", "#1e90ff",
-    "#8a5cff", "#e83fb8", "#b5542c", "#6aa300", "#00a0e0", "#c2185b",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,8 @@ class ReviewTask:
         items: The boxes as they are sent, in reading order.
         regions: The regions of the items, in the same order.
         decisions: The decisions on them, in the same order.
-        context: Accepted regions of the tile, shown in grey.
+        context: Regions that need no look here, shown in grey: accepted, or asked on another tile.
+        labels: The categories beside the tile, as Label Studio takes them.
         image_uri: `s3://bucket/key` of the tile's rendition.
         title: What the steward reads above the tile.
     """
@@ -50,6 +45,7 @@ class ReviewTask:
     regions: tuple[Region, ...]
     decisions: tuple[Decision, ...]
     context: tuple[Region, ...]
+    labels: list[dict[str, str]]
     image_uri: str
     title: str
 
@@ -76,7 +72,7 @@ class ReviewTask:
             "data": {
                 "image": self.image_uri,
                 "title": self.title,
-                "labels": labels(self.items, self.decisions),
+                "labels": self.labels,
                 "lae_key": self.key,
             },
             "predictions": [
@@ -113,7 +109,9 @@ def unfit(decision: Decision, state: State) -> str | None:
     return None if category_shown(decision) else "no category"
 
 
-def build_tasks(state: State, store_uri: str, night: str) -> Iterator[ReviewTask]:
+def build_tasks(
+    state: State, store_uri: str, night: str, vocabulary: Sequence[str] = ()
+) -> Iterator[ReviewTask]:
     """Puts the regions to review together by tile, ordered by tile.
 
     Regions of the audit look exactly like the others; `unfit` ones are left out.
@@ -122,29 +120,42 @@ def build_tasks(state: State, store_uri: str, night: str) -> Iterator[ReviewTask
         state: The night's tiles, regions and decisions.
         store_uri: `s3://bucket/prefix` of the store, as the tiles' image keys are relative to it.
         night: Shown to the steward.
+        vocabulary: The config's.
     """
-    by_tile: dict[str, list[Decision]] = {}
-    for decision in regions_to_review(state).values():
-        if unfit(decision, state) is None:
-            by_tile.setdefault(decision.tile_id, []).append(decision)
-    context: dict[str, list[Region]] = {}
-    for decision in state.decisions.values():
-        accepted = decision.outcome is Outcome.ACCEPT and not decision.in_audit
-        if accepted and decision.tile_id in by_tile and unfit(decision, state) is None:
-            region = state.regions[decision.region_id]
-            context.setdefault(decision.tile_id, []).append(region)
+    asked = {
+        region_id: decision
+        for region_id, decision in regions_to_review(state).items()
+        if unfit(decision, state) is None
+    }
+    by_tile: defaultdict[str, list[Decision]] = defaultdict(list)
+    for decision in asked.values():
+        by_tile[decision.tile_id].append(decision)
+    settled: defaultdict[str, list[Region]] = defaultdict(list)
+    for region_id, decision in state.decisions.items():
+        if region_id in state.regions and (
+            region_id in asked or decision.outcome is Outcome.ACCEPT
+        ):
+            settled[decision.scene_id].append(state.regions[region_id])
     for tile_id, decisions in sorted(by_tile.items()):
-        others = sorted(context.get(tile_id, ()), key=_reading_order)
-        yield _task(state, state.tiles[tile_id], decisions, others, store_uri, night)
+        tile = state.tiles[tile_id]
+        here = {decision.region_id for decision in decisions}
+        context = [
+            region
+            for region in sorted(settled[tile.scene_id], key=_reading_order)
+            if region.region_id not in here and clip(region.bbox_xyxy_px, tile.window_px)
+        ]
+        title = f"{tile.raw_key} · {_place(tile)} · {night}"
+        yield _task(state, tile, decisions, context, vocabulary, store_uri, title)
 
 
 def _task(
     state: State,
     tile: Tile,
     decisions: Iterable[Decision],
-    context: Sequence[Region],
+    context: Iterable[Region],
+    vocabulary: Sequence[str],
     store_uri: str,
-    night: str,
+    title: str,
 ) -> ReviewTask:
     ordered = sorted(decisions, key=lambda d: _reading_order(state.regions[d.region_id]))
     regions = [state.regions[decision.region_id] for decision in ordered]
@@ -162,7 +173,6 @@ def _task(
     ]
     key = task_key(tile.tile_id, unkeyed)
     items = [item.model_copy(update={"task_key": key}) for item in unkeyed]
-    x, y, width, height = tile.window_px
     return ReviewTask(
         key=key,
         tile=tile,
@@ -170,9 +180,15 @@ def _task(
         regions=tuple(regions),
         decisions=tuple(ordered),
         context=tuple(context),
+        labels=labels(items, ordered, vocabulary),
         image_uri=f"{store_uri}/{tile.image_key}",
-        title=f"{tile.raw_key} · {width}×{height} at {x}, {y} · {night}",
+        title=title,
     )
+
+
+def _place(tile: Tile) -> str:
+    x, y, width, height = tile.window_px
+    return f"{width}×{height} at {x}, {y}"
 
 
 def _reading_order(region: Region) -> tuple[int, int, str]:
@@ -184,40 +200,6 @@ def task_key(tile_id: str, items: Iterable[ReviewItem]) -> str:
     """The key by which a task is known again: the same tile with the same boxes and names."""
     shown = sorted(f"{item.region_id} {item.category} {item.bbox_xyxy_px}" for item in items)
     return f"{tile_id}-{hashlib.sha256('|'.join(shown).encode()).hexdigest()[:8]}"
-
-
-def labels(items: Sequence[ReviewItem], decisions: Sequence[Decision]) -> list[dict[str, str]]:
-    """The categories on the steward's digit keys, most likely first.
-
-    All categories of the boxes are among them, then the most frequent other candidates fill up to
-    nine. Past nine a category has no key. A category has the same colour on nearly every tile.
-    """
-    shown = Counter(item.category for item in items)
-    others: Counter[str] = Counter()
-    for decision in decisions:
-        # The first candidates of a box weigh more than its last.
-        for rank, name in enumerate(decision.candidates):
-            others[name] += max(1, 10 - rank)
-    names = sorted(shown, key=lambda name: (-shown[name], name))
-    rest = sorted(set(others) - set(shown), key=lambda name: (-others[name], name))
-    names += rest[: max(0, MAX_HOTKEYS - len(names))]
-    colours = _colours(names)
-    return [
-        {"value": name, "background": colours[name]}
-        | ({"hotkey": str(number)} if number <= MAX_HOTKEYS else {})
-        for number, name in enumerate(names, 1)
-    ]
-
-
-def _colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name: its own by digest, the next free one where two names collide."""
-    free = list(PALETTE)
-    colours = {}
-    for name in sorted(names):
-        wish = PALETTE[hashlib.sha256(name.encode()).digest()[0] % len(PALETTE)]
-        colours[name] = wish if wish in free or not free else free[0]
-        free = [colour for colour in free if colour != colours[name]]
-    return colours
 
 
 def _rectangle(

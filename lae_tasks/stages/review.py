@@ -76,7 +76,7 @@ def push(
     if state.unfinished:
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     decisions = regions_to_review(state)
-    tasks = list(build_tasks(state, store.uri, night))
+    tasks = list(build_tasks(state, store.uri, night, config.vocabulary))
     manifest = _record_push(state, night, config, store, tasks, decisions)
     if tasks:
         project_id = prepare_project(state, config, store, label_studio, s3)

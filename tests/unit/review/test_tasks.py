@@ -12,9 +12,7 @@ from lae_tasks.review.label_config import label_config
 from lae_tasks.review.tasks import (
     CONTEXT_PREFIX,
     MASK_PREFIX,
-    MAX_HOTKEYS,
     build_tasks,
-    labels,
     regions_to_review,
     task_key,
     unfit,
@@ -43,6 +41,38 @@ def test_what_is_in_doubt_and_the_audit_goes_out_and_nothing_else(state: State) 
     assert any(d.in_audit for d in task.decisions)
     rest = {r.region_id for r in task.context}
     assert rest and not rest & sent
+
+
+def test_a_tile_shows_in_grey_what_other_tiles_decide_or_ask(state: State) -> None:
+    # A second tile, a little to the right, that has a single region of its own.
+    (tile,) = state.tiles.values()
+    x, y, width, height = tile.window_px
+    right = tile.model_copy(update={"tile_id": "right", "window_px": (x + 64, y, width, height)})
+    moved = next(
+        region
+        for region in state.regions.values()
+        if state.decisions[region.region_id].outcome is Outcome.REVIEW
+        and region.bbox_xyxy_px[0] >= x + 64
+    )
+    there = {moved.region_id: moved.model_copy(update={"tile_id": "right"})}
+    decided = state.decisions[moved.region_id].model_copy(update={"tile_id": "right"})
+    two = State(
+        tiles=state.tiles | {"right": right},
+        regions=state.regions | there,
+        decisions=state.decisions | {moved.region_id: decided},
+    )
+    here, beside = sorted(build_tasks(two, STORE, NIGHT), key=lambda task: task.tile.window_px)
+    assert [item.region_id for item in beside.items] == [moved.region_id]
+    assert moved.region_id in {region.region_id for region in here.context}
+    visible = {
+        region.region_id
+        for region in state.regions.values()
+        if region.bbox_xyxy_px[2] > x + 64 and region.region_id != moved.region_id
+    }
+    assert {region.region_id for region in beside.context} == visible
+    for result in beside.payload()["predictions"][0]["result"]:
+        if result["id"].startswith(CONTEXT_PREFIX):
+            assert result["value"]["x"] >= 0 and result["value"]["width"] > 0
 
 
 def test_the_audit_cannot_be_told_from_the_rest(state: State) -> None:
@@ -111,23 +141,6 @@ def test_the_key_knows_the_boxes_and_their_names_not_their_order(state: State) -
     assert task_key("t", task.items) == task_key("t", reversed(task.items))
     renamed = first.model_copy(update={"category": "harbor"})
     assert len({task_key("t", i) for i in (task.items, others, [renamed, *others])}) == 3
-
-
-def test_categories_of_the_boxes_come_first_and_nine_have_a_key(state: State) -> None:
-    (task,) = build_tasks(state, STORE, NIGHT)
-    offered = labels(task.items, task.decisions)
-    shown = {item.category for item in task.items}
-    assert {label["value"] for label in offered[: len(shown)]} == shown
-    assert [label["hotkey"] for label in offered[:MAX_HOTKEYS]] == [*"123456789"[: len(offered)]]
-    assert len({label["background"] for label in offered}) == len(offered)
-
-
-def test_past_nine_a_category_has_no_key(state: State) -> None:
-    (task,) = build_tasks(state, STORE, NIGHT)
-    items = [task.items[0].model_copy(update={"category": f"kind {n}"}) for n in range(14)]
-    offered = labels(items, task.decisions)
-    assert len(offered) == 14
-    assert [("hotkey" in label) for label in offered] == [True] * 9 + [False] * 5
 
 
 def test_a_region_without_a_name_is_sent_with_its_best_candidate(state: State) -> None:
