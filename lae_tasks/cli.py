@@ -111,12 +111,14 @@ def run(
         else:
             out.print("Not sent to Label Studio: it fetches images from S3, not from a folder")
     found = _status(settings, night)
-    if release and (found.scenes or found.release):
+    if release and (found.tiles or found.release):
         _publish(settings)
         found = _status(settings, night)
     _print_status(found)
     if not found.scenes:
         out.print(f"No new scene below {settings.raw}")
+    elif not found.tiles:
+        out.print("Every tile is empty: there is nothing to release")
 
 
 @app.command()
@@ -292,14 +294,16 @@ def _push(config: Config, night: str) -> "Manifest":
 
     from lae_tasks.local import open_night
     from lae_tasks.review.label_studio import S3Access
-    from lae_tasks.stages.review import push
+    from lae_tasks.stages.review import push, require_s3
     from lae_tasks.state import load_state
 
     store = open_night(config, night).store
+    require_s3(store)
+    state = load_state(store, night)
     access = S3Access.from_session(
         boto3.Session(), endpoint_url=os.environ.get("LABEL_STUDIO_S3_ENDPOINT_URL")
     )
-    return push(load_state(store, night), night, config, store, _label_studio(), access)
+    return push(state, night, config, store, _label_studio(), access)
 
 
 def _report_push(manifest: "Manifest") -> None:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lae_tasks.errors import ConfigError
+from lae_tasks.names import canonical_form
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -28,7 +29,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    #: Where things lie or run, which must not change a stage's fingerprint.
+    #: Where things lie or run, which must not change a stage's fingerprint. Of models and prompts
+    #: the content counts.
     places: ClassVar[frozenset[str]] = frozenset()
 
     def fingerprint(self) -> str:
@@ -109,7 +111,7 @@ class SegmentConfig(Section):
 class ClassifyConfig(Section):
     """The vision-language model that names crops, and CLIP beside it."""
 
-    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device"})
+    places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device", "prompt"})
 
     model: str | None = Field(None, description="Folder or hub name of an image-text-to-text model")
     clip_model: str | None = Field(
@@ -141,8 +143,8 @@ class RouteConfig(Section):
     )
     reject_cut: bool = Field(
         False,
-        description="Reject what a tile's border cuts and another tile shows whole; what every "
-        "tile cuts goes to review",
+        description="Reject what a tile's border cuts and another tile has whole; what was found "
+        "in part only goes to review",
     )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")
@@ -186,6 +188,19 @@ class Config(Section):
     review: ReviewConfig = ReviewConfig()
     release: ReleaseConfig = ReleaseConfig()
 
+    @field_validator("vocabulary")
+    @classmethod
+    def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        seen: dict[str, str] = {}
+        for name in names:
+            form = canonical_form(name)
+            if not form:
+                raise ValueError(f"{name!r} is no name")
+            if form in seen:
+                raise ValueError(f"{seen[form]!r} and {name!r} are the same name; leave one out")
+            seen[form] = name
+        return names
+
 
 def default_path() -> Path:
     """The config file that is used when none is named: `$LAE_CONFIG`, else `lae.yaml`."""
@@ -213,13 +228,13 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
             f"config {path}: {error.strerror}; name one by --config or $LAE_CONFIG"
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"config {path}: not valid YAML: {error}") from error
+        raise ConfigError(_explain_yaml(error, path)) from error
     if not isinstance(own, dict):
         raise ConfigError(f"config {path}: expected keys and values, got {type(own).__name__}")
     for key, uri in overrides.items():
         if uri is not None:
             own[key] = uri if "://" in uri else str(Path(uri).absolute())
-    merged = _merge(_preset(own.get("preset"), path), own)
+    merged = _merge(_preset(own, path, node), own)
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
@@ -233,10 +248,16 @@ def preset_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
 
 
-def _preset(name: Any, path: Path) -> dict[str, Any]:
+def _preset(own: dict[str, Any], path: Path, node: yaml.Node | None) -> dict[str, Any]:
+    choices = ", ".join(preset_names())
+    if "preset" not in own:
+        raise ConfigError(f"{path}: preset is missing; add one of: {choices}")
+    name = own["preset"]
     if name not in preset_names():
-        choices = ", ".join(preset_names())
-        raise ConfigError(f"config {path}: preset: {name!r} is not one of: {choices}")
+        close = difflib.get_close_matches(str(name), preset_names(), 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        line = _line(node, ["preset"])
+        raise ConfigError(f"{path}:{line}: preset: {name!r} is not one of: {choices}{hint}")
     text = (resources.files("lae_tasks") / "presets" / f"{name}.yaml").read_text()
     values: dict[str, Any] = yaml.safe_load(text)
     return values
@@ -250,8 +271,14 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _explain_yaml(error: yaml.YAMLError, path: Path) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
+
+
 def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
-    lines = []
+    problems = []
     for item in error.errors():
         where = [str(part) for part in item["loc"]]
         message = item["msg"].removeprefix("Value error, ")
@@ -263,8 +290,8 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
             message = "is missing; add it"
         else:
             message = f"{message} (got {item['input']!r})"
-        lines.append(f"{path}:{_line(node, where)}: {'.'.join(where)}: {message}")
-    return "\n".join(lines)
+        problems.append((_line(node, where), f"{'.'.join(where)}: {message}"))
+    return "\n".join(f"{path}:{line}: {problem}" for line, problem in sorted(problems))
 
 
 def _known_keys(section: list[str]) -> list[str]:

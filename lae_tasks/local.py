@@ -7,8 +7,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
-from lae_tasks.night import SHARD_STAGES, Night, plan, run_stage
+from lae_tasks.night import Night, plan, run_stage
 from lae_tasks.process import die_with_parent
+from lae_tasks.state import SHARD_STAGES
 from lae_tasks.storage import open_storage
 
 #: Called after each step with what was done, the steps done so far, and all that are known.

@@ -12,39 +12,62 @@ import numpy.typing as npt
 
 from lae_tasks.contracts import Merge
 
-_DETERMINER = re.compile(r"^(?:an?|the|some|several|many|one|two|multiple)\s+")
+_DETERMINER = r"(?:an?|the|some|several|many|one|two|multiple)"
+_DETERMINERS = re.compile(rf"^(?:{_DETERMINER}\s+)+")
+#: In "one-way road" and "a-frame house" they are none: their hyphen stays, so that a name that is
+#: read once more keeps them.
+_NO_DETERMINER = re.compile(rf"^({_DETERMINER})([-/])(?=\w)")
 #: Singular nouns that look like plurals to inflect.
 _SINGULAR = frozenset({"gas", "canvas", "atlas", "glass", "lens"})
-
-_engine = inflect.engine()
+_MARKS = " .,;:!?'\"()[]-/"
+_MAX_LAYERS = 5
 
 
 @cache
 def canonical_form(name: str) -> str:
     """A name in lower case and singular, without determiners, hyphens or doubled spaces.
 
+    The canonical form of a canonical form is the same.
+
     >>> canonical_form("The  Tennis-Courts")
     'tennis court'
     """
+    form = _once(name)
+    # What was peeled off may bring another layer to light, such as "the (ships)".
+    for _ in range(_MAX_LAYERS):
+        name, form = form, _once(form)
+        if form == name:
+            break
+    return form
+
+
+def _once(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).lower()
-    text = re.sub(r"[\s_]+", " ", text).strip(" .,;:!?'\"()[]-/")
-    text = _DETERMINER.sub("", text)  # before hyphens go: "one-way road" has none
-    text = re.sub(r"[\s\-/]+", " ", text).strip(" .,;:!?'\"()[]")
+    text = re.sub(r"[\s_]+", " ", text).strip(_MARKS)
+    text = _DETERMINERS.sub("", text)  # before hyphens go: "one-way road" has none
+    kept = _NO_DETERMINER.match(text)
+    start, rest = (kept[1] + kept[2], text[kept.end() :]) if kept else ("", text)
+    text = start + re.sub(r"[\s\-/]+", " ", rest).strip(_MARKS)
     head, _, last = text.rpartition(" ")
     if last in _SINGULAR or last.endswith(("us", "ss", "is")):
         return text
-    singular = _engine.singular_noun(last) if last.isalpha() else False
+    singular = _inflect().singular_noun(last) if last.isalpha() else False
     return f"{head} {singular}".strip() if singular else text
 
 
+@cache
+def _inflect() -> inflect.engine:
+    return inflect.engine()
+
+
 def spelled(name: str, vocabulary: Iterable[str]) -> str:
-    """A name as the vocabulary spells it; its canonical form where it does not stand there.
+    """A name as the vocabulary spells it; the name itself where it does not stand there.
 
     >>> spelled("large vehicles", ["Large-Vehicle"])
     'Large-Vehicle'
     """
     form = canonical_form(name)
-    return next((own for own in vocabulary if canonical_form(own) == form), form)
+    return next((own for own in vocabulary if canonical_form(own) == form), name)
 
 
 def merge_names(

@@ -26,14 +26,11 @@ from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
-from lae_tasks.state import WHOLE, digest_of, read_plan
+from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import R, read_table
 
 logger = logging.getLogger(__name__)
-
-#: Stages that work on one shard, in their order. Before them comes ingest, after them route.
-SHARD_STAGES = ("tile", "segment", "classify")
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,8 @@ def _ingest(night: Night, shard: str) -> Manifest:
         config_sha256=config_sha256,
         inputs=(digest_of(f"{key}|{etag}" for key, etag in sorted(everything)),),
     )
-    results = ingest.run(fresh, night.raw, [scene.scene_id for scene in known], config, kept)
-    keys = [k.scene.raw_key for k in kept] + [info.key for info in fresh]
+    results = ingest.run(fresh, night.raw, known, config, kept)
+    keys = [k.scene.raw_key for k in kept] + [ingest.record_id(info.key) for info in fresh]
     return run(night.store, work, keys, results)
 
 
@@ -167,8 +164,8 @@ def _segment(night: Night, shard: str) -> Manifest:
 
 
 def _classify(night: Night, shard: str) -> Manifest:
-    tiles, _ = _table(night, "tile", shard, Tile)
-    regions, digest = _table(night, "segment", shard, Region)
+    tiles, tiles_digest = _table(night, "tile", shard, Tile)
+    regions, regions_digest = _table(night, "segment", shard, Region)
     config = night.config.classify
     threads = night.config.threads
     namer, embedder = classifier(config, threads), text_embedder(config, threads)
@@ -180,7 +177,7 @@ def _classify(night: Night, shard: str) -> Manifest:
         shard=shard,
         record_types=(Label,),
         config_sha256=digest_of(settings),
-        inputs=(digest,),
+        inputs=(tiles_digest, regions_digest),
         model_revision="+".join(m.revision for m in (namer, embedder) if m),
     )
     by_id = {t.tile_id: t for t in tiles}
@@ -198,11 +195,15 @@ def _route(night: Night, shard: str) -> Manifest:
     digests: list[str] = []
     for each, members in sorted(read_plan(night.store, night.night).items()):
         scenes |= {scene.scene_id: scene for scene in members}
-        tiles |= {t.tile_id: t for t in _table(night, "tile", each, Tile)[0]}
-        regions |= {r.region_id: r for r in _table(night, "segment", each, Region)[0]}
-        found, digest = _table(night, "classify", each, Label)
-        labels += found
-        digests.append(digest)
+        of_tile, of_segment, of_classify = (
+            _table(night, "tile", each, Tile),
+            _table(night, "segment", each, Region),
+            _table(night, "classify", each, Label),
+        )
+        tiles |= {t.tile_id: t for t in of_tile[0]}
+        regions |= {r.region_id: r for r in of_segment[0]}
+        labels += of_classify[0]
+        digests += [of_tile[1], of_segment[1], of_classify[1]]
     config = night.config.route
     embedder = text_embedder(night.config.classify, night.config.threads)
     vocabulary = night.config.vocabulary

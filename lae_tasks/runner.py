@@ -4,7 +4,8 @@ A stage yields a `Done` or a `Rejection` for every record that came in. The runn
 each one is accounted for, writes the tables, and last of all the manifest: if it is there with
 the same fingerprint, the shard is done and a rerun skips it. Tables are named by their content and
 hold no times and no hosts, so a late attempt does no harm, and until a shard that runs again has
-its new manifest, the old one is valid.
+its new manifest, the old one is valid. A killed attempt may leave tables that no manifest names;
+they count for nothing.
 
     runs/<stage>/<night>/<shard>.<contract>.<sha256>.parquet  the stage's tables
     rejects/<stage>/<night>/<shard>.<sha256>.parquet          every Rejection, with its reason
@@ -80,10 +81,12 @@ def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifes
     except MissingObjectError:
         return None
     except ValidationError as error:
+        remedy = "delete it and run the night again"
+        if any(problem["loc"] == ("schema_version",) for problem in error.errors()):
+            remedy = "what another engine wrote cannot be continued: set `store` to a new place"
         raise ContractError(
             f"{store.uri}/{key}: not a manifest of schema version {SCHEMA_VERSION} "
-            f"({first_problem(error)}); what an older engine wrote cannot be continued: set "
-            "`store` to a new place"
+            f"({first_problem(error)}); {remedy}"
         ) from error
 
 
@@ -139,6 +142,10 @@ def run(
     if rejections:
         base_key = f"rejects/{work.stage}/{work.night}/{work.shard}"
         outputs.append(_write(store, base_key, rejections, Rejection))
+    done = read_manifest(store, work.stage, work.night, work.shard)
+    if done and done.fingerprint == work.fingerprint:
+        logger.info("%s %s/%s: another attempt was first", work.stage, work.night, work.shard)
+        return done
     manifest = Manifest(
         stage=work.stage,
         night=work.night,

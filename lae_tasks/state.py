@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: The shard of a stage that works on a night as a whole.
 WHOLE = "all"
+#: Stages that work on one shard, in their order. Before them comes ingest, after them route.
+SHARD_STAGES = ("tile", "segment", "classify")
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,21 @@ def _whole_night(
 ) -> dict[str, Sequence[Manifest]] | None:
     """The manifests of a night by stage, if each stage worked on what the one before says now."""
     night = route.night
-    found: dict[str, list[Manifest]] = {"tile": [], "segment": [], "classify": []}
+    found: dict[str, list[Manifest]] = {stage: [] for stage in SHARD_STAGES}
+    for_route: list[str] = []
     for shard, scenes in sorted(plan.items()):
-        came_in = digest_of(scene.scene_id for scene in scenes)
-        for stage, manifests in found.items():
+        came_in: tuple[str, ...] = (digest_of(scene.scene_id for scene in scenes),)
+        made: tuple[str, ...] = ()
+        for stage in SHARD_STAGES:
             manifest = read_manifest(store, stage, night, shard)
-            if manifest is None or manifest.inputs != (came_in,):
+            if manifest is None or manifest.inputs != came_in:
                 logger.info("night %s: %s of shard %s is not up to date", night, stage, shard)
                 return None
-            manifests.append(manifest)
-            came_in = manifest.outputs[0].sha256
-    classified = tuple(manifest.outputs[0].sha256 for manifest in found["classify"])
-    if route.inputs != classified:
+            found[stage].append(manifest)
+            # Each stage works on what all the stages before it have made.
+            made = came_in = (*made, manifest.outputs[0].sha256)
+        for_route += made
+    if route.inputs != tuple(for_route):
         logger.info("night %s: route is not up to date", night)
         return None
     return {**found, "route": [route]}

@@ -70,10 +70,18 @@ def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:
     except MissingObjectError as error:
         raise TransientError(
             f"{place}: was replaced while it was read; if nothing runs, somebody removed it: "
-            "restore it from a backup"
+            + _remedy(output.key)
         ) from error
     if hashlib.sha256(data).hexdigest() != output.sha256:
         raise ContractError(
-            f"{place}: its sha256 is not the one in its manifest: restore it from a backup"
+            f"{place}: its sha256 is not the one in its manifest: {_remedy(output.key)}"
         )
     return decode(data, record_type, place)
+
+
+def _remedy(key: str) -> str:
+    _, stage, night, name = key.split("/")
+    if stage in ("review", "collect"):  # people's work, which no rerun brings back
+        return "restore it from a backup"
+    manifest = f"runs/{stage}/{night}/{name.split('.')[0]}.json"
+    return f"delete {manifest} and run night {night} again"

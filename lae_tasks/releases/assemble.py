@@ -39,6 +39,9 @@ _MIN_COVER = 0.5
 """A mask no longer fits a steward's box that keeps less than this share of its pixels, or that it
 fills less than this share as well as it filled its own."""
 
+_SAME_BOX_IOU = 0.7
+"""Two boxes of stewards with more overlap are two drawings of one thing."""
+
 
 @dataclass(frozen=True)
 class _Object:
@@ -89,23 +92,24 @@ def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
 def _objects(state: State, vocabulary: Sequence[str], left_out: Counter[str]) -> Iterator[_Object]:
     """The objects that are in, ordered by region id; counts the rest by reason."""
     verdicts = fold_verdicts(state.verdicts.values())
-    # A vocabulary that is respelled renames what stewards said before, too.
-    spelling = {
-        name: spelled(name, vocabulary) for name in {v.category for v in verdicts.values()} if name
-    }
+    # A vocabulary that is respelled renames what was said before, too.
+    said = {verdict.category for verdict in verdicts.values()}
+    said |= {decision.category for decision in state.decisions.values()}
+    spelling = {name: spelled(name, vocabulary) for name in said if name}
     for region_id in sorted(state.decisions.keys() | verdicts.keys()):
         region = state.regions.get(region_id)
         decision = state.decisions.get(region_id)
         verdict = verdicts.get(region_id)
         if verdict:
             sent = state.review_items.get(review_item_id(verdict.task_key, region_id))
-            category = spelling.get(verdict.category or "")
-            item = _by_steward(verdict, category, region, decision, sent)
+            category = verdict.category or (decision.category if decision else None)
+            category = spelling.get(category or "")
+            item = _by_steward(verdict, category, region, sent)
             reason = "rejected by a steward"
             if item is None and verdict.action is not VerdictAction.REJECT:
                 reason = "verdict on a region that is gone"
         elif region and decision:
-            item = _by_engine(region, decision)
+            item = _by_engine(region, decision, spelling.get(decision.category or ""))
             waits = decision.outcome is Outcome.REVIEW
             reason = "waiting for a steward" if waits else "rejected by a rule"
         else:
@@ -117,13 +121,13 @@ def _objects(state: State, vocabulary: Sequence[str], left_out: Counter[str]) ->
             logger.debug("%s is left out: %s", region_id, reason)
 
 
-def _by_engine(region: Region, decision: Decision) -> _Object | None:
-    if decision.outcome is not Outcome.ACCEPT or decision.category is None:
+def _by_engine(region: Region, decision: Decision, category: str | None) -> _Object | None:
+    if decision.outcome is not Outcome.ACCEPT or category is None:
         return None
     return _Object(
         region_id=region.region_id,
         scene_id=region.scene_id,
-        category=decision.category,
+        category=category,
         bbox_xyxy_px=region.bbox_xyxy_px,
         mask=decode_mask(region.mask_rle, region.bbox_xyxy_px),
         score=round(decision.confidence, 6),
@@ -135,11 +139,9 @@ def _by_steward(
     verdict: Verdict,
     category: str | None,
     region: Region | None,
-    decision: Decision | None,
     sent: ReviewItem | None,
 ) -> _Object | None:
     """The object as the steward left it; None if it is not one, or its region is gone."""
-    category = category or (decision.category if decision else None)
     if verdict.action is VerdictAction.REJECT or category is None:
         return None
     if region is None and verdict.action is not VerdictAction.ADD:
@@ -167,9 +169,9 @@ def _without_twins(
 ) -> list[_Object]:
     """Leaves out what stewards have made double.
 
-    An object of the engine goes if a steward's of that category covers it, by the measure of the
-    route stage. Of two that stewards left, one goes only if they are nearly the same box, such as
-    a thing drawn on two tiles: parts of each other may both be meant.
+    An object of the engine goes if a steward's of that category covers it, by threshold and measure
+    of the route stage. Of two that stewards left, one goes only if they are nearly the same box,
+    such as a thing drawn on two tiles: neighbours and parts of each other may both be meant.
 
     Args:
         items: The objects of one scene.
@@ -182,12 +184,14 @@ def _without_twins(
     kept = []
     for item in order:
         others = stewards[item.category]
-        measure = "iou" if item.source == STEWARD else config.nms_measure
-        if others and _overlap(item.bbox_xyxy_px, others, measure) > config.nms_iou:
+        by_steward = item.source == STEWARD
+        measure = "iou" if by_steward else config.nms_measure
+        limit = _SAME_BOX_IOU if by_steward else config.nms_iou
+        if others and _overlap(item.bbox_xyxy_px, others, measure) > limit:
             left_out["duplicate of a steward's object"] += 1
             continue
         kept.append(item)
-        if item.source == STEWARD:
+        if by_steward:
             others.append(item.bbox_xyxy_px)
     return sorted(kept, key=lambda o: o.region_id)
 

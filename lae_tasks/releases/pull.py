@@ -143,7 +143,7 @@ def _read_manifest(path: Path) -> ReleaseManifest:
         ) from error
     except ValidationError as error:
         raise ContractError(
-            f"{path} is not a release's manifest: {first_problem(error)}"
+            f"{path} is not a release's manifest ({first_problem(error)}); pull to another folder"
         ) from error
 
 

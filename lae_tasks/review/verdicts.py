@@ -12,12 +12,12 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Verdict, VerdictAction, WindowPx
-from lae_tasks.names import spelled
+from lae_tasks.names import canonical_form, spelled
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
@@ -37,14 +37,20 @@ STAGE = "collect"
 BLANK = "blank annotation"
 
 
+#: Percent of a tile, or degrees: what is beyond it is no box that a page can have sent.
+_Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
 class _Value(BaseModel):
     """What is read of a result's value, in the types that Label Studio's own page sends."""
 
-    x: float = 0
-    y: float = 0
-    width: float = 0
-    height: float = 0
-    rotation: float | None = None
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    x: _Finite = 0
+    y: _Finite = 0
+    width: _Finite = 0
+    height: _Finite = 0
+    rotation: _Finite | None = None
     rectanglelabels: list[str] = []
     choices: list[str] = []
     text: str | list[str] = []
@@ -59,6 +65,8 @@ class _Value(BaseModel):
 
 
 class _Result(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     id: str
     from_name: str
     value: _Value
@@ -86,6 +94,8 @@ def read_verdicts(
         return []
     by_id: dict[str, dict[str, Any]] = {}
     for result in annotation.result:
+        if result.get("type") == "relation":
+            continue  # an arrow between two boxes says nothing of either
         if _malformed(result):
             return _rejected(annotation, "malformed result", f"cannot be read: {result}"[:500])
         by_id.setdefault(str(result["id"]), {})[result["from_name"]] = result["value"]
@@ -177,13 +187,13 @@ def _added(
 def _category(parts: Mapping[str, Any], vocabulary: Sequence[str]) -> str | None:
     """The name that the steward gave last in rank: typed, else searched, else the box's label."""
     typed = parts.get(NEW_NAME, {}).get("text") or ()
-    typed = [spelled(n, vocabulary) for n in ([typed] if isinstance(typed, str) else typed)]
+    typed = [canonical_form(name) for name in ([typed] if isinstance(typed, str) else typed)]
     # A taxonomy's value is a list of paths, each from the root to the leaf.
     searched = [path[-1] for path in parts.get(OTHER, {}).get("taxonomy") or () if path]
     labelled = parts.get(BOX, {}).get("rectanglelabels") or ()
     for name in (*typed, *searched, *labelled):
         if name:
-            return str(name)
+            return spelled(name, vocabulary)
     return None
 
 

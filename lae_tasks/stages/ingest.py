@@ -29,7 +29,7 @@ class Registered:
 def run(
     objects: Sequence[ObjectInfo],
     raw: Storage,
-    known_ids: Iterable[str],
+    known: Iterable[Scene],
     config: IngestConfig,
     kept: Sequence[Registered] = (),
 ) -> Iterator[Done | Rejection]:
@@ -38,16 +38,16 @@ def run(
     Args:
         objects: What to read.
         raw: The storage that they lie in.
-        known_ids: Scenes of other nights: the same bytes under a new name are no new scene.
+        known: Scenes of other nights: the same bytes under a new name are no new scene.
         config: The stage's settings.
         kept: Scenes that this night registered before. They stay in their shards; new scenes go
             to new shards.
 
     Yields:
         One Done (a Scene and its Assignment to a shard) or Rejection for each kept scene and each
-        object, by its key.
+        object, by its `record_id`.
     """
-    seen = dict.fromkeys(known_ids, "a scene of another night")
+    seen = {scene.scene_id: scene.raw_key for scene in known}
     for each in kept:
         seen[each.scene.scene_id] = each.scene.raw_key
         assignment = Assignment(scene_id=each.scene.scene_id, shard=each.shard)
@@ -57,14 +57,7 @@ def run(
     for info in objects:
         scene = _read(info, raw, config)
         if isinstance(scene, Scene) and scene.scene_id in seen:
-            where = seen[scene.scene_id]
-            yield Rejection(
-                rejected_id=info.key,
-                stage=STAGE,
-                reason="duplicate",
-                detail=f"the same bytes as {where}; remove one of them",
-                etag=info.etag,
-            )
+            yield _rejected(info, "duplicate", _same_bytes(info.key, seen[scene.scene_id]))
         elif isinstance(scene, Scene):
             seen[scene.scene_id] = info.key
             shard = f"{first_shard + registered // config.shard_scenes:04d}"
@@ -75,17 +68,31 @@ def run(
             yield scene
 
 
-def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejection:
-    def rejected(reason: str, detail: str) -> Rejection:
-        return Rejection(
-            rejected_id=info.key, stage=STAGE, reason=reason, detail=detail, etag=info.etag
-        )
+def record_id(key: str) -> str:
+    """A key as it is accounted for: its own, with bytes that are no UTF-8 written as escapes."""
+    return key.encode("utf-8", "backslashreplace").decode()
 
+
+def _same_bytes(key: str, registered_key: str) -> str:
+    if key == registered_key:
+        return "a scene since it was first uploaded, with the same bytes; nothing is to be done"
+    return f"the same bytes as {registered_key}, which is a scene already; nothing is to be done"
+
+
+def _rejected(info: ObjectInfo, reason: str, detail: str) -> Rejection:
+    return Rejection(
+        rejected_id=record_id(info.key), stage=STAGE, reason=reason, detail=detail, etag=info.etag
+    )
+
+
+def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejection:
+    if record_id(info.key) != info.key:
+        return _rejected(info, "unreadable name", "the file's name is not UTF-8; rename it")
     suffix = PurePosixPath(info.key).suffix.lower()
     if suffix not in config.suffixes:
-        return rejected("unsupported", f"suffix {suffix!r} is not in ingest.suffixes")
+        return _rejected(info, "unsupported", f"suffix {suffix!r} is not in ingest.suffixes")
     if info.size_bytes == 0:
-        return rejected("empty", "the object has 0 bytes; upload it again")
+        return _rejected(info, "empty", "the object has 0 bytes; upload it again")
     with tempfile.TemporaryDirectory(prefix="lae-ingest-") as folder:
         path = Path(folder) / f"scene{suffix}"
         raw.download(info.key, path)
@@ -96,10 +103,10 @@ def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejec
                 facts = raster.info
                 if facts.width_px * facts.height_px > config.max_pixels:
                     size = f"{facts.width_px} x {facts.height_px} px"
-                    return rejected("too large", f"{size}: more than ingest.max_pixels")
+                    return _rejected(info, "too large", f"{size}: more than ingest.max_pixels")
                 raster.check()
         except UnreadableError as error:
-            return rejected("unreadable", str(error).replace(str(path), info.key))
+            return _rejected(info, "unreadable", str(error).replace(str(path), info.key))
     return Scene(
         scene_id=digest[:_ID_HEX_DIGITS],
         raw_key=info.key,

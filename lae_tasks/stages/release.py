@@ -165,7 +165,8 @@ def _draft(
         title=config.release.title,
         licence=config.release.licence,
         parent=parent.version if parent else None,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        # To the microsecond: it tells our own manifest from a rival's of the same state.
+        created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         reason=reason,
         counts=dataset.counts(),
         left_out=dict(dataset.left_out),
@@ -227,7 +228,12 @@ def _write_once(store: Storage, key: str, content: bytes) -> None:
     """Writes an object that must not be there yet; see the module's word on servers."""
     if store.stat(key) is not None:
         raise ConflictError(f"{store.uri}/{key}: is there already")
-    store.write(key, content, if_absent=True)
+    try:
+        store.write(key, content, if_absent=True)
+    except ConflictError:
+        # The client repeats a write whose answer was lost; then the object there is our own.
+        if store.read(key) != content:
+            raise
 
 
 def _finish(store: Storage, manifest: ReleaseManifest) -> None:

@@ -133,12 +133,8 @@ def prepare_project(
     s3: S3Access,
 ) -> int:
     """Makes the review project and its vocabulary, or brings them up to date; its id."""
+    require_s3(store)
     parts = urlsplit(store.uri)
-    if parts.scheme != "s3":
-        raise ConfigError(
-            f"store {store.uri}: Label Studio fetches images from S3 only; set `store` in the "
-            "config to s3://bucket/prefix"
-        )
     _grow_vocabulary(store, vocabulary(state, config.vocabulary))
     return label_studio.ensure_project(
         config.review.project,
@@ -147,6 +143,15 @@ def prepare_project(
         parts.path.strip("/"),
         s3,
     )
+
+
+def require_s3(store: Storage) -> None:
+    """Raises ConfigError if Label Studio cannot fetch images from the store."""
+    if urlsplit(store.uri).scheme != "s3":
+        raise ConfigError(
+            f"store {store.uri}: Label Studio fetches images from S3 only; set `store` in the "
+            "config to s3://bucket/prefix"
+        )
 
 
 def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
@@ -203,8 +208,7 @@ def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> b
     """Whether `collect` would write something.
 
     It reads what changed since shortly before the newest verdict. A trigger that waits polls the
-    cheaper
-    `LabelStudioReview.latest_change` and asks this when it tells of a change.
+    cheaper `LabelStudioReview.latest_change` and asks this when it tells of a change.
     """
     return any(_news(result) for result in read_new(state, config, label_studio))
 

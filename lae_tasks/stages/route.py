@@ -5,10 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region, Scene, Tile
-from lae_tasks.geometry import suppress_duplicates
+from lae_tasks.geometry import box_overlap, suppress_duplicates
 from lae_tasks.names import merge_names
 
 STAGE = "route"
@@ -16,13 +18,19 @@ STAGE = "route"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A labelled region with all that the rules look at."""
+    """A labelled region with all that the rules look at.
+
+    Attributes:
+        is_cut: It reaches a border of its tile that is not the scene's.
+        seen_whole: It is cut, but another tile has a region that is the same thing, whole.
+        category: Its canonical name; None if it was not recognized.
+        confidence: The score that the config names; None where it is not known.
+    """
 
     label: Label
     region: Region
-    tile: Tile
-    scene: Scene
-    tiles_of_scene: Sequence[Tile]
+    is_cut: bool
+    seen_whole: bool
     category: str | None
     confidence: float | None
 
@@ -77,20 +85,23 @@ def _candidates(
     ledger: Mapping[str, Merge],
     config: RouteConfig,
 ) -> list[Candidate]:
-    tiles_of: defaultdict[str, list[Tile]] = defaultdict(list)
-    for tile in tiles.values():
-        tiles_of[tile.scene_id].append(tile)
+    found = [regions[label.region_id] for label in labels]
+    cut = {r.region_id for r in found if _is_cut(r, tiles[r.tile_id], scenes[r.scene_id])}
+    whole: defaultdict[str, list[Region]] = defaultdict(list)
+    for region in found:
+        if region.region_id not in cut:
+            whole[region.scene_id].append(region)
     candidates = []
-    for label in labels:
-        region = regions[label.region_id]
+    for label, region in zip(labels, found, strict=True):
+        is_cut = region.region_id in cut
+        tile, others = tiles[region.tile_id], whole[region.scene_id]
         said = label.category_said
         candidates.append(
             Candidate(
                 label=label,
                 region=region,
-                tile=tiles[region.tile_id],
-                scene=scenes[region.scene_id],
-                tiles_of_scene=tiles_of[region.scene_id],
+                is_cut=is_cut,
+                seen_whole=is_cut and _is_among(region, tile, others, config.nms_iou),
                 category=ledger[said].canonical if said else None,
                 confidence=getattr(label, config.score),
             )
@@ -103,13 +114,13 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and _fits_another_tile(c)),
+    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and c.seen_whole),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
     ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
     ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
     ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
-    ("cut_everywhere", Outcome.REVIEW, lambda c, _v, cfg: cfg.reject_cut and _is_cut(c, c.tile)),
+    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: cfg.reject_cut and c.is_cut),
     ("new_category", Outcome.REVIEW, lambda c, v, _cfg: bool(v) and c.category not in v),
     ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
     ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
@@ -125,11 +136,10 @@ def _rule(
     )
 
 
-def _is_cut(candidate: Candidate, tile: Tile) -> bool:
-    """Whether the region reaches a border of the tile that is not the scene's border, or beyond."""
+def _is_cut(region: Region, tile: Tile, scene: Scene) -> bool:
+    """Whether the region reaches a border of its tile that is not the scene's border."""
     x, y, width, height = tile.window_px
-    x0, y0, x1, y1 = candidate.region.bbox_xyxy_px
-    scene = candidate.scene
+    x0, y0, x1, y1 = region.bbox_xyxy_px
     return (
         (x0 <= x and x > 0)
         or (y0 <= y and y > 0)
@@ -138,11 +148,15 @@ def _is_cut(candidate: Candidate, tile: Tile) -> bool:
     )
 
 
-def _fits_another_tile(candidate: Candidate) -> bool:
-    """Whether the region is cut by its tile, but lies within another one, which shows it whole."""
-    return _is_cut(candidate, candidate.tile) and any(
-        not _is_cut(candidate, tile) for tile in candidate.tiles_of_scene
-    )
+def _is_among(region: Region, tile: Tile, others: Sequence[Region], min_iou: float) -> bool:
+    """Whether one of the others, as far as the region's tile shows it, is the same box."""
+    if not others:
+        return False
+    x, y, width, height = tile.window_px
+    boxes = np.array([other.bbox_xyxy_px for other in others], dtype=np.float64)
+    visible = np.clip(boxes, (x, y, x, y), (x + width, y + height, x + width, y + height))
+    box = np.array(region.bbox_xyxy_px, dtype=np.float64)
+    return bool(box_overlap(box, visible, "iou").max() > min_iou)
 
 
 def _aspect(region: Region) -> float:

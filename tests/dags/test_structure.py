@@ -15,7 +15,7 @@ from airflow.sdk import (
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from lae_tasks.night import SHARD_STAGES
+from lae_tasks.state import SHARD_STAGES
 from tests.dags.airflow_home import REPO
 
 SHARDS = [f"shards.{stage}" for stage in SHARD_STAGES]

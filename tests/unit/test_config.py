@@ -68,14 +68,35 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             ":5: .*two rising percentiles",
         ),
         ("preset: lae-paper\nraw: raw\n", "store: is missing; add it"),
-        ("preset: papr\n", "preset: 'papr' is not one of: demo, lae-paper"),
+        (
+            "raw: raw\npreset: lae-papr\n",
+            r"yaml:2: preset: 'lae-papr' is not one of: demo, lae-paper; did you mean lae-paper\?",
+        ),
+        ("", "preset is missing; add one of: demo, lae-paper"),
+        (
+            "store: s\n" + MINIMAL.replace("store", "stoer"),
+            r"stoer: unknown key; did you mean store",
+        ),
+        (
+            MINIMAL + "vocabulary: [ship, Ships]\n",
+            ":4: vocabulary: 'ship' and 'Ships' are the same name",
+        ),
+        (MINIMAL + "vocabulary: [ship, '']\n", ":4: vocabulary: '' is no name"),
         ("- a\n", "expected keys and values"),
-        ("a: [\n", "not valid YAML"),
+        ("a: 1\nb: [\n", ":3: not valid YAML: expected the node content"),
     ],
 )
 def test_an_error_names_line_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
+
+
+def test_problems_are_told_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    text = MINIMAL + "route: {accept_at: 2}\ntile: {size_px: 0}\nthreads: 0\n"
+    with pytest.raises(ConfigError) as told:
+        load_config(write(tmp_path, text))
+    lines = [line.split(":")[1] for line in str(told.value).splitlines()]
+    assert lines == ["4", "5", "6"]
 
 
 def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
@@ -89,6 +110,17 @@ def test_places_do_not_change_a_fingerprint(tmp_path: Path) -> None:
     changed = load_config(write(tmp_path, MINIMAL + "segment:\n  points_per_side: 8\n"))
     assert one.segment.fingerprint() == other.segment.fingerprint()
     assert one.segment.fingerprint() != changed.segment.fingerprint()
+
+
+def test_a_checkout_that_is_moved_has_the_same_fingerprints(tmp_path: Path) -> None:
+    found = set()
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "my.txt").write_text("What is it?")
+        config = load_config(write(folder, MINIMAL + "classify:\n  prompt: my.txt\n"))
+        found.add(config.classify.fingerprint())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("name", preset_names())

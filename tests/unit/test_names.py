@@ -17,7 +17,12 @@ from lae_tasks.names import canonical_form, merge_names, spelled
         ("The Tennis-Courts", "tennis court"),
         ("a  storage_tank.", "storage tank"),
         ("Ships", "ship"),
-        ("one-way road", "one way road"),
+        ("one-way road", "one-way road"),
+        ("The one-way roads", "one-way road"),
+        ("a-frame house", "a-frame house"),
+        ("an A/C unit", "a/c unit"),
+        ("the two ships", "ship"),
+        ("roll-on/roll-off ships", "roll on roll off ship"),
         ("two buses", "bus"),
         ("bus", "bus"),
         ("grass", "grass"),
@@ -34,6 +39,32 @@ def test_canonical_form(said: str, form: str) -> None:
 def test_a_canonical_form_is_tidy(name: str) -> None:
     form = canonical_form(name)
     assert form == form.strip() == " ".join(form.split())
+    assert canonical_form(form) == form
+
+
+WORDS = [
+    "a",
+    "the",
+    "two",
+    "one",
+    "way",
+    "ships",
+    "(",
+    "-",
+    " - ",
+    "/",
+    " ",
+    " ",
+    ".",
+    "buses",
+    "s",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=7).map("".join))
+def test_a_canonical_form_is_its_own(name: str) -> None:
+    form = canonical_form(name)
+    assert canonical_form(form) == form
 
 
 ANGLES = {"a": 0.0, "b": 15.0, "c": 30.0, "far": 90.0}  # cos 15° = 0.966, cos 30° = 0.866
@@ -71,7 +102,8 @@ def test_a_name_counts_as_the_vocabulary_spells_it() -> None:
         "tree": ("tree", "same"),
     }
     assert spelled("a large vehicle", ["Large-Vehicle"]) == "Large-Vehicle"
-    assert spelled("Trees", ["Large-Vehicle"]) == "tree"
+    assert spelled("Trees", ["Large-Vehicle"]) == "Trees"
+    assert spelled("one-way road", ["One-Way Road"]) == "One-Way Road"
 
 
 @given(st.permutations(["a", "b", "c", "far"]))

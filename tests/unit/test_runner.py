@@ -113,11 +113,24 @@ def test_until_a_shard_that_is_run_again_is_done_the_old_one_counts(store: Local
     assert len(read_table(store, first.outputs[0], Region)) == 2
 
 
+def test_an_attempt_that_comes_late_changes_nothing(store: LocalStorage) -> None:
+    committed = []
+
+    def late() -> Iterator[Done | Rejection]:
+        committed.append(run(store, WORK, ["t1", "t2", "t3"], results()))
+        yield from (Done(name, ()) for name in ("t1", "t2", "t3"))
+
+    assert run(store, WORK, ["t1", "t2", "t3"], late()) == committed[0]
+    assert len(read_table(store, committed[0].outputs[0], Region)) == 2
+
+
 def test_a_table_that_is_damaged_or_gone_is_refused(store: LocalStorage) -> None:
     manifest = run(store, WORK, ["t1", "t2", "t3"], results())
     output = manifest.outputs[0]
     store.write(output.key, store.read(output.key) + b" ")
-    with pytest.raises(ContractError, match="sha256 is not the one in its manifest"):
+    with pytest.raises(
+        ContractError, match=r"sha256 is not.*delete runs/segment/2026-11-22/0000\.json"
+    ):
         read_table(store, output, Region)
     store.delete(output.key)
     with pytest.raises(TransientError, match="replaced while it was read"):
@@ -126,5 +139,8 @@ def test_a_table_that_is_damaged_or_gone_is_refused(store: LocalStorage) -> None
 
 def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:
     store.write("runs/segment/2026-11-22/0000.json", b"{}")
-    with pytest.raises(ContractError, match=r"0000\.json: not a manifest"):
+    with pytest.raises(ContractError, match=r"0000\.json: not a manifest.*delete it and run"):
+        run(store, WORK, [], [])
+    store.write("runs/segment/2026-11-22/0000.json", b'{"stage": "segment", "schema_version": 1}')
+    with pytest.raises(ContractError, match=r"another engine wrote.*set `store` to a new place"):
         run(store, WORK, [], [])

@@ -38,11 +38,11 @@ def commit(
     stage: str,
     shard: str,
     kinds: Sequence[type[Record]],
-    came_in: str,
+    came_in: tuple[str, ...],
     *outputs: Record,
 ) -> Manifest:
     config = digest_of(output.model_dump_json() for output in outputs)
-    work = Work(stage, NIGHT, shard, tuple(kinds), config, (came_in,))
+    work = Work(stage, NIGHT, shard, tuple(kinds), config, came_in)
     return run(world.store, work, ["x"], [Done("x", outputs)])
 
 
@@ -69,7 +69,7 @@ def ingest(world: World, *keys: str) -> list[Scene]:
         Assignment(scene_id=scene.scene_id, shard=f"{number:04d}")
         for number, scene in enumerate(scenes)
     ]
-    commit(world, "ingest", "all", (Scene, Assignment), digest_of(keys), *scenes, *shards)
+    commit(world, "ingest", "all", (Scene, Assignment), (digest_of(keys),), *scenes, *shards)
     return scenes
 
 
@@ -88,17 +88,19 @@ def label(region: Region) -> Label:
     )
 
 
-def shard(world: World, scenes: list[Scene], regions: Sequence[Region]) -> str:
-    """Commits tile, segment and classify of the first shard; the digest of its labels."""
-    came_in = digest_of([scenes[0].scene_id])
+def shard(world: World, scenes: list[Scene], regions: Sequence[Region]) -> tuple[str, ...]:
+    """Commits tile, segment and classify of the first shard; the digests of their tables."""
+    came_in = (digest_of([scenes[0].scene_id]),)
     tiles = commit(world, "tile", "0000", (Tile,), came_in, *world.state.tiles.values())
-    found = commit(world, "segment", "0000", (Region,), tiles.outputs[0].sha256, *regions)
+    made = (tiles.outputs[0].sha256,)
+    found = commit(world, "segment", "0000", (Region,), made, *regions)
+    made = (*made, found.outputs[0].sha256)
     labels = (label(region) for region in regions)
-    named = commit(world, "classify", "0000", (Label,), found.outputs[0].sha256, *labels)
-    return named.outputs[0].sha256
+    named = commit(world, "classify", "0000", (Label,), made, *labels)
+    return (*made, named.outputs[0].sha256)
 
 
-def route(world: World, came_in: str) -> None:
+def route(world: World, came_in: tuple[str, ...]) -> None:
     decisions = world.state.decisions.values()
     commit(world, "route", "all", (Decision, Merge), came_in, *decisions)
 
@@ -132,6 +134,15 @@ def test_old_decisions_are_not_mixed_with_new_regions(routed: World) -> None:
     assert load_state(routed.store).unfinished == []
 
 
+def test_tiles_that_changed_are_not_mixed_with_what_was_made_of_others(routed: World) -> None:
+    (scene,) = load_state(routed.store).scenes.values()
+    routed.state.tiles.popitem()  # the same regions and labels come of it
+    came_in = shard(routed, [scene], list(routed.state.regions.values()))
+    assert load_state(routed.store).unfinished == [NIGHT]
+    route(routed, came_in)
+    assert load_state(routed.store).unfinished == []
+
+
 def test_a_night_with_a_scene_more_waits_for_its_shard(routed: World) -> None:
     ingest(routed, "a.tif", "b.tif")
     assert load_state(routed.store).unfinished == [NIGHT]
@@ -149,5 +160,5 @@ def test_a_night_that_was_never_routed_is_left_out(world: World) -> None:
 
 def test_a_night_without_scenes_is_left_out(world: World) -> None:
     ingest(world)
-    commit(world, "route", "all", (Decision, Merge), digest_of([]))
+    commit(world, "route", "all", (Decision, Merge), ())
     assert load_state(world.store) == State()

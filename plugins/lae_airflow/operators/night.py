@@ -68,7 +68,7 @@ class PlanOperator(EngineOperator):
 
 
 class NightReportOperator(EngineOperator):
-    """Counts what came of a night and tells it by the asset; skips a night without scenes."""
+    """Counts what came of a night and tells it by the asset; skips a night without tiles."""
 
     template_fields: Sequence[str] = ("night",)
 
@@ -84,7 +84,8 @@ class NightReportOperator(EngineOperator):
         counts = status.model_dump(mode="json", exclude={"release"})
         for name, count in counts.items():
             self.log.info("%s: %s", name, count)
-        if status.scenes == 0:
-            skip_without_news(context, False, f"night {self.night}: no new scenes")
+        if status.tiles == 0:
+            what = "every tile is empty" if status.scenes else "no new scenes"
+            skip_without_news(context, False, f"night {self.night}: {what}")
         self.announce(context, self.night, counts)
         return counts

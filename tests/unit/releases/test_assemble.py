@@ -133,6 +133,25 @@ def test_a_steward_who_draws_the_same_thing_on_two_tiles_adds_it_once(world):
     assert {a.region_id for a in dataset.annotations if a.category == "lake"} == {"a"}
 
 
+def test_two_neighbours_that_a_steward_draws_are_two(world):
+    world.judge("left", VerdictAction.ADD, category="ship", bbox=(300, 10, 340, 50))
+    world.judge("right", VerdictAction.ADD, category="ship", bbox=(312, 10, 352, 50))
+    assert {"left", "right"} <= objects_of(assemble(world.state, world.config)).keys()
+
+
+def test_a_vocabulary_that_is_respelled_renames_what_was_said_before(world):
+    engines, stewards, free = world.region_ids()[:3]
+    for region_id in (engines, stewards):
+        world.decide(region_id, Outcome.ACCEPT, "tennis court")
+    world.decide(free, Outcome.ACCEPT, "one-way road")
+    world.judge(stewards, VerdictAction.ACCEPT)
+    world.judge(free, VerdictAction.ACCEPT)
+    config = world.config.model_copy(update={"vocabulary": ("Tennis-Court",)})
+    found = objects_of(assemble(world.state, config))
+    assert {found[engines].category, found[stewards].category} == {"Tennis-Court"}
+    assert found[free].category == "one-way road"
+
+
 def test_a_part_that_a_steward_left_stays_beside_its_whole(world):
     world.judge("whole", VerdictAction.ADD, category="lake", bbox=(200, 20, 240, 40))
     world.judge("part", VerdictAction.ADD, category="lake", bbox=(200, 20, 215, 40))

@@ -96,7 +96,7 @@ def test_a_file_is_no_folder_to_pull_to(store, tmp_path):
 
 def test_what_is_no_manifest_is_told_in_one_line(store, tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(ContractError, match="not a release's manifest: version: Field") as told:
+    with pytest.raises(ContractError, match="manifest \\(version: Field required\\); pull") as told:
         verify(tmp_path)
     assert "\n" not in str(told.value)
 

@@ -236,8 +236,16 @@ def test_all_boxes_deleted_is_no_blank_annotation(steward: Steward) -> None:
         {
             "id": "a",
             "from_name": "box",
-            "value": {"x": 1, "y": 1, "width": 1, "height": 1, "rotation": "much"},
+            "value": {"x": 1, "y": 1, "width": 1, "height": 1, "rotation": "90"},
         },
+        *(
+            {
+                "id": "a",
+                "from_name": "box",
+                "value": {"x": x, "y": 1, "width": 1, "height": 1},
+            }
+            for x in ("10", True, 1e308, float("inf"), float("nan"), None)
+        ),
     ],
 )
 def test_a_malformed_result_rejects_the_annotation(
@@ -246,6 +254,15 @@ def test_a_malformed_result_rejects_the_annotation(
     steward.results.append(broken)
     answer = read_verdicts(steward.submit(), steward.task.items)
     assert isinstance(answer, Rejection) and answer.reason == "malformed result"
+
+
+def test_an_arrow_between_two_boxes_says_nothing(steward: Steward) -> None:
+    steward.rest("rest-accept")
+    before = read(steward)
+    ids = [item.region_id for item in steward.task.items[:2]]
+    arrow = {"type": "relation", "from_id": ids[0], "to_id": ids[1], "direction": "right"}
+    steward.results.append(arrow)
+    assert read(steward) == before
 
 
 def test_the_same_annotation_has_the_same_ids_and_an_edit_has_others(steward: Steward) -> None:

@@ -1,5 +1,6 @@
 """Ingest: every object becomes a Scene or a Rejection with a reason that a person understands."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def raw(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path)
 
 
-def run(raw: LocalStorage, known: tuple[str, ...] = (), **config: object) -> list[object]:
+def run(raw: LocalStorage, known: tuple[Scene, ...] = (), **config: object) -> list[object]:
     objects = list(raw.list())
     return list(ingest.run(objects, raw, known, IngestConfig.model_validate(config)))
 
@@ -79,7 +80,23 @@ def test_known_bytes_are_no_new_scene(raw: LocalStorage) -> None:
     raw.write("renamed.tif", raw.read("a.tif"))
     info = raw.stat("renamed.tif")
     assert info
-    (result,) = ingest.run([info], raw, [first.scene_id], IngestConfig())
+    (result,) = ingest.run([info], raw, [first], IngestConfig())
     assert isinstance(result, Rejection)
-    assert "another night" in result.detail
+    assert "the same bytes as a.tif, which is a scene already" in result.detail
     assert result.etag == info.etag
+
+
+def test_a_scene_that_is_uploaded_again_is_told_apart_from_a_copy(raw: LocalStorage) -> None:
+    first, _ = scenes(run(raw))
+    info = raw.stat("a.tif")
+    assert info
+    (result,) = ingest.run([info], raw, [first], IngestConfig())
+    assert isinstance(result, Rejection)
+    assert "since it was first uploaded" in result.detail
+
+
+def test_a_name_that_is_no_utf8_is_rejected_and_the_rest_goes_on(raw: LocalStorage) -> None:
+    (raw.root / os.fsdecode(b"caf\xe9.tif")).write_bytes(b"x")
+    results = run(raw)
+    assert rejections(results) == {"caf\\udce9.tif": "unreadable name"}
+    assert len(scenes(results)) == 2

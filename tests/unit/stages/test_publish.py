@@ -240,6 +240,26 @@ def test_two_publishers_of_the_same_state(world):
     assert len(list_releases(world.store)) == 1
 
 
+class RepeatingStore:
+    """A real store behind a network that loses one answer, so that the client writes again."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def write(self, key, data, **condition):
+        self._store.write(key, data, **condition)
+        if key.endswith("manifest.json"):
+            self._store.write(key, data, **condition)
+
+
+def test_a_write_whose_answer_was_lost_is_our_own(world):
+    result = publish(lambda: world.state, world.config, RepeatingStore(world.store))
+    assert (result.version, result.new) == ("v1.0.0", True)
+
+
 def test_who_loses_a_race_does_not_undo_the_winners_verdicts(world):
     rejected = world.region_ids()[0]
 

@@ -88,8 +88,7 @@ def region(region_id: str = "r1", **values: Any) -> Region:
     ("label", "shape", "rule"),
     [
         ({"category_said": None, "token_confidence": None}, {}, "reject unrecognized"),
-        ({}, {"bbox_xyxy_px": (450, 10, 500, 60)}, "reject cut_by_tile"),
-        ({}, {"bbox_xyxy_px": (390, 10, 500, 60)}, "review cut_everywhere"),
+        ({}, {"bbox_xyxy_px": (450, 10, 500, 60)}, "review seen_in_part"),
         ({}, {"bbox_xyxy_px": (0, 0, 60, 60)}, "accept confident"),  # the scene's own border
         ({}, {"area_px": 19}, "reject too_small"),
         ({}, {"bbox_xyxy_px": (10, 10, 210, 20)}, "reject too_long"),
@@ -125,6 +124,26 @@ def test_the_same_object_in_two_tiles_counts_once() -> None:
         "r2": "confident",
         "r3": "confident",
     }
+
+
+@pytest.mark.parametrize(
+    ("whole", "rule"),
+    [
+        ((450, 10, 520, 60), "reject cut_by_tile"),
+        ((440, 14, 520, 66), "reject cut_by_tile"),
+        ((402, 2, 700, 200), "review seen_in_part"),  # much larger: another thing
+        ((505, 10, 560, 60), "review seen_in_part"),  # beside it
+        ((400, 10, 520, 60), "review seen_in_part"),  # itself cut
+    ],
+)
+def test_what_is_cut_goes_only_if_another_tile_has_it_whole(
+    whole: tuple[int, int, int, int], rule: str
+) -> None:
+    cut = region("r1", bbox_xyxy_px=(450, 10, 500, 60))
+    other = region("r2", tile_id="t2", bbox_xyxy_px=whole)
+    labels = [make_label("r1"), make_label("r2", category_said="airplane")]
+    found = decide(labels, [cut, other])["r1"]
+    assert f"{found.outcome} {found.rule}" == rule
 
 
 def test_another_category_at_the_same_place_is_no_duplicate() -> None:
