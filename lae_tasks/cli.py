@@ -7,14 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from lae_tasks.config import Config, load_config
 from lae_tasks.errors import LaeError
@@ -54,8 +56,17 @@ def main() -> None:
         sys.exit(1)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(version("lae-label-engine"))
+        raise typer.Exit
+
+
 @app.callback()
 def _start(
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")] = False,
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
@@ -152,6 +163,30 @@ def status(
 
 
 @app.command()
+def rejects(
+    config: ConfigFile = None,
+    store: StoreUri = None,
+    night: Annotated[str | None, typer.Option(help="By default the latest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a night could not use, with its reason."""
+    from lae_tasks.status import read_rejections
+    from lae_tasks.storage import open_storage
+
+    found = read_rejections(open_storage(load_config(config, store=store).store), night)
+    if as_json:
+        out.print_json(json.dumps([rejection.model_dump(mode="json") for rejection in found]))
+        return
+    table = Table(
+        "stage", Column("what", overflow="fold"), "reason", Column("detail", overflow="fold")
+    )
+    for rejection in found:
+        texts = (rejection.stage, rejection.rejected_id, rejection.reason, rejection.detail)
+        table.add_row(*(escape(text) for text in texts))
+    out.print(table if found else "Nothing was rejected, other than by the rules of route")
+
+
+@app.command()
 def review(
     action: Annotated[str, typer.Argument(help="push or collect.")],
     config: ConfigFile = None,
@@ -191,11 +226,15 @@ def releases(config: ConfigFile = None, store: StoreUri = None, as_json: AsJson 
         keys = {"version", "digest", "parent", "created_at", "reason", "counts"}
         out.print_json(json.dumps([m.model_dump(mode="json", include=keys) for m in found]))
         return
-    table = Table("version", "made", "scenes", "images", "objects", "why this version", "digest")
+    table = Table(
+        *(Column(name, no_wrap=True) for name in ("version", "made (UTC)", "digest")),
+        *(Column(name, justify="right") for name in ("scenes", "objects")),
+        "why this version",
+    )
     for manifest in found:
-        counts = [str(manifest.counts[key]) for key in ("scenes", "images", "objects")]
         made = manifest.created_at[:16].replace("T", " ")
-        table.add_row(manifest.version, made, *counts, manifest.reason, manifest.digest[:12])
+        counts = [f"{manifest.counts[key]:,}" for key in ("scenes", "objects")]
+        table.add_row(manifest.version, made, manifest.digest[:12], *counts, manifest.reason)
     out.print(table if found else "No release yet; `lae run` makes the first.")
 
 
@@ -240,14 +279,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure labels against truth: COCO figures, precision and recall by category."""
-    from lae_tasks.evaluate import as_table
+    from lae_tasks.evaluate import as_tables, notes
     from lae_tasks.evaluate import evaluate as measure
 
     found = measure(coco, truth)
     if as_json:
         out.print_json(json.dumps(found.as_dict()))
         return
-    out.print(as_table(found))
+    out.print(*as_tables(found), sep="\n")
+    for note in notes(found):
+        out.print(note)
 
 
 @app.command("config")
@@ -326,8 +367,8 @@ def _publish(config: Config) -> None:
 
     store = open_storage(config.store)
     result = publish(lambda: load_state(store), config, store)
-    word = "published" if result.new else "is up to date:"
-    out.print(f"{word} {result.version} ({result.manifest.reason}), digest {result.digest[:12]}")
+    what = f"{result.version} ({result.manifest.reason}), digest {result.digest[:12]}"
+    out.print(f"Published {what}" if result.new else f"Nothing new since {what}")
 
 
 def _status(config: Config, night: str | None) -> "NightStatus":
@@ -338,16 +379,6 @@ def _status(config: Config, night: str | None) -> "NightStatus":
 
 
 def _print_status(found: "NightStatus") -> None:
-    if found.night is None:
-        out.print("No night yet; `lae run` runs one.")
-        return
-    table = Table(title=f"Night {found.night}", show_header=False)
-    for name in ("scenes", "tiles", "regions", "named", "accepted", "review"):
-        table.add_row(name, str(getattr(found, name)))
-    table.add_section()
-    for reason, count in found.rejected.items():
-        table.add_row(f"rejected: {reason}", str(count))
-    if found.release:
-        table.add_section()
-        table.add_row("release", f"{found.release['version']}  {found.release['digest'][:12]}")
-    out.print(table)
+    from lae_tasks.status import as_table
+
+    out.print(as_table(found) if found.night else "No night yet; `lae run` runs one.")

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lae_tasks.errors import ConfigError
-from lae_tasks.names import canonical_form
+from lae_tasks.names import same_spelling
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -193,7 +193,7 @@ class Config(Section):
     def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         seen: dict[str, str] = {}
         for name in names:
-            form = canonical_form(name)
+            form = same_spelling(name)
             if not form:
                 raise ValueError(f"{name!r} is no name")
             if form in seen:

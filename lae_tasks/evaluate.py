@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from rich.table import Table
+from rich.table import Column, Table
 
 from lae_tasks.errors import ContractError
 from lae_tasks.formats.coco_scenes import ImageMatcher, in_frame
@@ -135,10 +135,12 @@ def evaluate(coco_path: Path, truth_path: Path) -> Evaluation:
     scene_of = {image["id"]: matcher.find(image) for image in predicted["images"]}
     known = {truth_id for truth_id in scene_of.values() if truth_id is not None}
     if not known:
+        swapped = any("window_px" in image for image in truth["images"])
+        hint = "; the truth looks like a release: are the two swapped?" if swapped else ""
         raise ContractError(
             f"{coco_path} and {truth_path} have no image in common: file_name (or scene_key) of "
             f"the first, such as {_names(predicted)}, must be a file_name of the second, such as "
-            f"{_names(truth)}"
+            f"{_names(truth)}{hint}"
         )
     numbers = _CategoryNumbers()
     true_number, predicted_number = numbers.of(truth), numbers.of(predicted)
@@ -307,30 +309,38 @@ def _tallies(run: COCOeval) -> dict[int, Tally]:
     return {category: Tally(*tally) for category, tally in counted.items()}
 
 
-def as_table(evaluation: Evaluation) -> Table:
-    """The evaluation as a table for the terminal: by masks where there are, else by boxes."""
+def as_tables(evaluation: Evaluation) -> list[Table]:
+    """The evaluation for the terminal: by category, and pycocotools' figures.
+
+    Precision and recall are by masks where both sides have them, else by boxes.
+    """
     scores = evaluation.segm or evaluation.bbox
     kind = "masks" if evaluation.segm else "boxes"
-    told = ", ".join(f"{name} {_share(value)}" for name, value in scores.figures.items())
-    caption = f"{evaluation.images} images compared by {kind}. {told}"
-    if evaluation.segm:
-        boxes = evaluation.bbox.figures.items()
-        caption += "\nboxes: " + ", ".join(f"{name} {_share(value)}" for name, value in boxes)
-    if evaluation.images_without_prediction:
-        caption += f"\n{evaluation.images_without_prediction} images of the truth not predicted"
-    if evaluation.images_unknown:
-        caption += f"\n{evaluation.images_unknown} predicted images unknown to the truth"
-    table = Table(title=f"Against truth, {kind} at IoU {IOU}", caption=caption)
-    table.add_column("category")
-    for name in ("precision", "recall", "hits", "false", "missed"):
-        table.add_column(name, justify="right")
+    counts = ("precision", "recall", "hits", "false", "missed")
+    right = [Column(name, justify="right") for name in counts]
+    table = Table("category", *right, title=f"Against truth, {kind} at IoU {IOU}")
     rows = [*scores.by_category.items(), ("all", scores.overall), (_ANY, scores.any_name)]
     for name, tally in rows:
         if name == "all":
             table.add_section()
         shares = _share(tally.precision), _share(tally.recall)
         table.add_row(name, *shares, str(tally.hits), str(tally.false), str(tally.missed))
-    return table
+    right = [Column(name, justify="right") for name in scores.figures]
+    figures = Table("COCO", *right)
+    for name, each in (("masks", evaluation.segm), ("boxes", evaluation.bbox)):
+        if each:
+            figures.add_row(name, *(_share(value) for value in each.figures.values()))
+    return [table, figures]
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What was compared, and what was not."""
+    told = [f"Compared on {evaluation.images} images of the truth."]
+    if evaluation.images_without_prediction:
+        told.append(f"{evaluation.images_without_prediction} images of the truth not predicted")
+    if evaluation.images_unknown:
+        told.append(f"{evaluation.images_unknown} predicted images unknown to the truth")
+    return told
 
 
 def _share(value: float | None) -> str:

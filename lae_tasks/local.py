@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
+from lae_tasks.backends.weights import require_models
 from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
 from lae_tasks.night import Night, plan, run_stage
@@ -34,8 +35,10 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
         All manifests of the night.
 
     Raises:
-        LaeError: What a stage raises; finished shards stay finished.
+        LaeError: What a stage raises; finished shards stay finished. A model that is not there is
+            missed before anything is read.
     """
+    require_models(config)
     here = open_night(config, night)
     manifests = [run_stage(here, "ingest")]
     shards = plan(here)

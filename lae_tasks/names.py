@@ -5,8 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
-import inflect
 import numpy as np
 import numpy.typing as npt
 
@@ -41,9 +41,17 @@ def canonical_form(name: str) -> str:
     return form
 
 
+def _lower(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", name).lower()).strip(_MARKS)
+
+
+def same_spelling(name: str) -> str:
+    """What names have in common that differ in case, hyphens, spaces or outer marks only."""
+    return re.sub(r"[\s\-/]+", " ", _lower(name))
+
+
 def _once(name: str) -> str:
-    text = unicodedata.normalize("NFKC", name).lower()
-    text = re.sub(r"[\s_]+", " ", text).strip(_MARKS)
+    text = _lower(name)
     text = _DETERMINERS.sub("", text)  # before hyphens go: "one-way road" has none
     kept = _NO_DETERMINER.match(text)
     start, rest = (kept[1] + kept[2], text[kept.end() :]) if kept else ("", text)
@@ -56,7 +64,9 @@ def _once(name: str) -> str:
 
 
 @cache
-def _inflect() -> inflect.engine:
+def _inflect() -> Any:
+    import inflect  # here: its import takes two seconds, and most commands need no names
+
     return inflect.engine()
 
 

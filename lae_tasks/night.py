@@ -4,16 +4,18 @@ The command line and Airflow both call `run_stage`; neither knows more of a stag
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
 from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
+from lae_tasks.backends.weights import clip_revision, lvlm_revision, sam_revision
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
     Decision,
+    Done,
     Label,
     Manifest,
     Merge,
@@ -149,7 +151,6 @@ def _tile(night: Night, shard: str) -> Manifest:
 def _segment(night: Night, shard: str) -> Manifest:
     tiles, digest = _table(night, "tile", shard, Tile)
     config = night.config.segment
-    generator = mask_generator(config, night.config.threads)
     work = Work(
         "segment",
         night.night,
@@ -157,18 +158,20 @@ def _segment(night: Night, shard: str) -> Manifest:
         (Region,),
         config.fingerprint(),
         (digest,),
-        generator.revision,
+        sam_revision(config),
     )
-    results = segment.run(tiles, night.store, generator, config)
-    return run(night.store, work, [t.tile_id for t in tiles], results)
+
+    def results() -> Iterator[Done | Rejection]:
+        generator = mask_generator(config, night.config.threads)
+        yield from segment.run(tiles, night.store, generator, config)
+
+    return run(night.store, work, [t.tile_id for t in tiles], results())
 
 
 def _classify(night: Night, shard: str) -> Manifest:
     tiles, tiles_digest = _table(night, "tile", shard, Tile)
     regions, regions_digest = _table(night, "segment", shard, Region)
     config = night.config.classify
-    threads = night.config.threads
-    namer, embedder = classifier(config, threads), text_embedder(config, threads)
     vocabulary = night.config.vocabulary
     settings = (config.fingerprint(), classify.load_prompt(config.prompt), *vocabulary)
     work = Work(
@@ -178,11 +181,16 @@ def _classify(night: Night, shard: str) -> Manifest:
         record_types=(Label,),
         config_sha256=digest_of(settings),
         inputs=(tiles_digest, regions_digest),
-        model_revision="+".join(m.revision for m in (namer, embedder) if m),
+        model_revision="+".join(r for r in (lvlm_revision(config), _clip_revision(config)) if r),
     )
-    by_id = {t.tile_id: t for t in tiles}
-    results = classify.run(regions, by_id, night.store, namer, embedder, vocabulary, config)
-    return run(night.store, work, [r.region_id for r in regions], results)
+
+    def results() -> Iterator[Done | Rejection]:
+        threads = night.config.threads
+        namer, embedder = classifier(config, threads), text_embedder(config, threads)
+        by_id = {t.tile_id: t for t in tiles}
+        yield from classify.run(regions, by_id, night.store, namer, embedder, vocabulary, config)
+
+    return run(night.store, work, [r.region_id for r in regions], results())
 
 
 def _route(night: Night, shard: str) -> Manifest:
@@ -205,7 +213,6 @@ def _route(night: Night, shard: str) -> Manifest:
         labels += of_classify[0]
         digests += [of_tile[1], of_segment[1], of_classify[1]]
     config = night.config.route
-    embedder = text_embedder(night.config.classify, night.config.threads)
     vocabulary = night.config.vocabulary
     work = Work(
         stage="route",
@@ -214,10 +221,14 @@ def _route(night: Night, shard: str) -> Manifest:
         record_types=(Decision, Merge),
         config_sha256=digest_of((config.fingerprint(), *vocabulary)),
         inputs=tuple(digests),
-        model_revision=embedder.revision if embedder else None,
+        model_revision=_clip_revision(night.config.classify),
     )
-    results = route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
-    return run(night.store, work, [label.region_id for label in labels], results)
+
+    def results() -> Iterator[Done]:
+        embedder = text_embedder(night.config.classify, night.config.threads)
+        yield from route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
+
+    return run(night.store, work, [label.region_id for label in labels], results())
 
 
 _STAGES: dict[str, Callable[[Night, str], Manifest]] = {
@@ -241,6 +252,10 @@ def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R]
 def _not_committed(night: Night, stage: str, shard: str) -> ContractError:
     where = f"{stage} {night.night}/{shard}"
     return ContractError(f"{where} is not committed in {night.store.uri}; run it first")
+
+
+def _clip_revision(config: ClassifyConfig) -> str | None:
+    return clip_revision(config.clip_model) if config.clip_model else None
 
 
 # One process runs many shards: a model is loaded once for each of its settings.

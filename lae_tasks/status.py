@@ -4,11 +4,14 @@ from collections import Counter
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from rich.table import Column, Table
 
-from lae_tasks.contracts import Decision, Manifest, Outcome
+from lae_tasks.contracts import Decision, Manifest, Outcome, Rejection
+from lae_tasks.errors import ContractError
 from lae_tasks.releases.manifest import NoReleaseError, read_release
+from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.runner import iter_manifests
-from lae_tasks.state import WHOLE, read_plan
+from lae_tasks.state import SHARD_STAGES, WHOLE, load_reviews, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_table
 
@@ -19,7 +22,11 @@ class NightStatus(BaseModel):
     Attributes:
         night: `yyyy-mm-dd`; None in an empty store.
         named: Regions whose reply was understood, "Unrecognized" included.
-        rejected: Everything that fell out on the way, by reason.
+        accepted: Regions that the engine is sure of.
+        audit: Those of the accepted that stewards check unmarked.
+        review: Regions that the engine is unsure of.
+        decided: How many of `audit` and `review` a steward has decided.
+        rejected: Everything that fell out on the way, by stage and reason, most frequent first.
         release: Version and digest of the latest release; None before the first.
     """
 
@@ -32,19 +39,23 @@ class NightStatus(BaseModel):
     regions: int = 0
     named: int = 0
     accepted: int = 0
-    review: int = 0
     audit: int = 0
+    review: int = 0
+    decided: int = 0
     rejected: dict[str, int] = {}
     release: dict[str, Any] | None = None
 
 
 def read_status(store: Storage, night: str | None = None) -> NightStatus:
-    """The funnel of a night; by default of the latest that was ingested."""
-    nights = sorted({m.night for m in iter_manifests(store, "ingest", night)})
+    """The funnel of a night; by default of the latest that was ingested.
+
+    Raises:
+        ContractError: If the store has no such night.
+    """
     release = _release(store)
-    if not nights:
-        return NightStatus(night=night, release=release)
-    night = nights[-1]
+    night = _night(store, night)
+    if night is None:
+        return NightStatus(night=None, release=release)
     shards = set(read_plan(store, night)) | {WHOLE}
     done: dict[str, list[Manifest]] = {
         stage: [m for m in iter_manifests(store, stage, night) if m.shard in shards]
@@ -61,6 +72,8 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         for decision in read_table(store, manifest.outputs[0], Decision)
     ]
     outcomes = Counter(decision.outcome for decision in decisions)
+    judged = fold_verdicts(load_reviews(store).verdicts.values())
+    sent = (d for d in decisions if d.outcome is Outcome.REVIEW or d.in_audit)
     rejected.update(f"route: {d.rule}" for d in decisions if d.outcome is Outcome.REJECT)
     return NightStatus(
         night=night,
@@ -70,11 +83,61 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         regions=_rows(done["segment"]),
         named=_rows(done["classify"]),
         accepted=outcomes[Outcome.ACCEPT],
-        review=outcomes[Outcome.REVIEW],
         audit=sum(decision.in_audit for decision in decisions),
+        review=outcomes[Outcome.REVIEW],
+        decided=sum(decision.region_id in judged for decision in sent),
         rejected=dict(rejected.most_common()),
         release=release,
     )
+
+
+def _night(store: Storage, night: str | None) -> str | None:
+    """The night, or the latest; None if the store has none and none was asked for."""
+    nights = sorted({m.night for m in iter_manifests(store, "ingest")})
+    if night is None or night in nights:
+        return night or (nights[-1] if nights else None)
+    known = ", ".join(nights[-5:]) or "none"
+    raise ContractError(f"{store.uri} has no night {night}; there are: {known}")
+
+
+def read_rejections(store: Storage, night: str | None = None) -> list[Rejection]:
+    """What the stages of a night could not use, in their order; by default of the latest night.
+
+    What the rules of route reject are decisions, with the rule's name, and not here.
+
+    Raises:
+        ContractError: If the store has no such night.
+    """
+    night = _night(store, night)
+    return [
+        rejection
+        for stage in ("ingest", *SHARD_STAGES)
+        for manifest in (iter_manifests(store, stage, night) if night else ())
+        for output in manifest.outputs
+        if output.key.startswith("rejects/")
+        for rejection in read_table(store, output, Rejection)
+    ]
+
+
+def as_table(status: NightStatus) -> Table:
+    """The funnel as a table for the terminal."""
+    table = Table(Column(), Column(overflow="fold"), show_header=False)
+    table.title = f"The night of {status.night}"
+    for name in ("scenes", "tiles", "regions", "named", "accepted"):
+        table.add_row(name, f"{getattr(status, name):,}")
+    table.add_row("  of them to be audited", f"{status.audit:,}")
+    table.add_row("to review", f"{status.review:,}")
+    table.add_row("  decided by stewards, audit included", f"{status.decided:,}")
+    table.add_section()
+    table.add_row("rejected", f"{sum(status.rejected.values()):,}")
+    for reason, count in status.rejected.items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    table.add_section()
+    table.add_row("release", status.release["version"] if status.release else "none yet")
+    if status.release:
+        table.add_row("  objects in it", f"{status.release['counts']['objects']:,}")
+        table.add_row("  digest", status.release["digest"][:12])
+    return table
 
 
 def _rows(manifests: list[Manifest]) -> int:

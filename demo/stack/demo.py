@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from urllib.parse import quote, urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 
 from demo.stack.airflow_api import AirflowApi
 from demo.stack.clients import s3_client
@@ -34,17 +32,6 @@ RUN_TIMEOUT_S = 3600.0
 SCHEDULED_WITHIN_S = 30.0
 #: An asset event starts its run within seconds; a night without news sends none.
 RELEASE_STARTS_WITHIN_S = 60.0
-
-#: What the table shows of `lae status --json`, and what it calls it.
-_COUNTS = {
-    "scenes": "scenes",
-    "tiles": "tiles",
-    "regions": "regions",
-    "named": "named",
-    "accepted": "accepted",
-    "audit": "  of them to be audited",
-    "review": "to review",
-}
 
 #: States of a task that will not change any more.
 _OVER = {"success", "failed", "upstream_failed", "skipped", "removed"}
@@ -77,8 +64,7 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
     folder = make_imagery(settings, console, world)
     upload(settings, console, sorted(folder.rglob("*.tif")))
     night = run_night(settings, console, night)
-    answer = _lae(settings, "status", "--night", night, "--json", capture=True)
-    console.print(summary(json.loads(answer)))
+    _lae(settings, "status", "--night", night)
 
 
 def make_imagery(settings: Settings, console: Console, world: World) -> Path:
@@ -227,34 +213,14 @@ def _log(settings: Settings, task: dict[str, Any]) -> Path:
     return folder / f"attempt={task['try_number']}.log"
 
 
-def summary(status: dict[str, Any]) -> Table:
-    """The table at the end, from what `lae status --json` prints."""
-    value = Column(overflow="fold")
-    table = Table(Column(), value, title=f"The night of {status['night']}", show_header=False)
-    for key, name in _COUNTS.items():
-        table.add_row(name, f"{status[key]:,}")
-    rejected = status.get("rejected") or {}
-    table.add_row("rejected", f"{sum(rejected.values()):,}")
-    for reason, count in sorted(rejected.items(), key=lambda item: -item[1]):
-        table.add_row(f"  {reason}", f"{count:,}")
-    release = status.get("release")
-    table.add_row("release", release["version"] if release else "none yet")
-    if release:
-        table.add_row("digest", release["digest"])
-    return table
-
-
-def _lae(settings: Settings, *arguments: str, capture: bool = False) -> str:
+def _lae(settings: Settings, *arguments: str) -> None:
     """Run the command line on the stack."""
     done = subprocess.run(
         [sys.executable, "-m", "lae_tasks", *arguments],
         cwd=REPO,
         env=os.environ | settings.client_env(),
-        stdout=subprocess.PIPE if capture else None,
-        text=True,
         check=False,
         timeout=RUN_TIMEOUT_S,
     )
     if done.returncode:
         raise StackError(f"`lae {' '.join(arguments)}` failed; its messages are above")
-    return done.stdout or ""

@@ -1,6 +1,5 @@
 """Names and crops in one space, by open_clip."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image as PilImage
 
 from lae_tasks.backends.common import prepare
 from lae_tasks.backends.protocols import Image
+from lae_tasks.backends.weights import clip_revision
 from lae_tasks.errors import ConfigError
 
 _BATCH = 64
@@ -32,6 +32,7 @@ class ClipEmbedder:
             ConfigError: If open_clip cannot load it.
         """
         self._device = prepare(device, threads)
+        self.revision = clip_revision(name)
         local = name.startswith("local-dir:")
         architecture, _, pretrained = (name, "", "") if local else name.partition("/")
         try:
@@ -45,7 +46,6 @@ class ClipEmbedder:
                 "local-dir:FOLDER or ARCHITECTURE/PRETRAINED such as ViT-B-32/openai"
             ) from error
         self._model = model.to(self._device).float().eval()
-        self.revision = f"clip-{_weights_digest(self._model)}"
 
     @torch.inference_mode()
     def embed_names(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -86,11 +86,3 @@ def _unit(parts: list[torch.Tensor]) -> npt.NDArray[np.float32]:
 
 def _with_article(name: str) -> str:
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
-
-
-def _weights_digest(model: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

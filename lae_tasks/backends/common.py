@@ -1,7 +1,4 @@
-"""What all backends share: device, threads, and the revision of a model's files."""
-
-import hashlib
-from pathlib import Path
+"""What all backends share: device and threads."""
 
 import torch
 
@@ -22,17 +19,3 @@ def prepare(device: str, threads: int) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device {device!r}: use auto, cpu or cuda:N") from error
-
-
-def files_revision(path: Path) -> str:
-    """First 16 hex digits of the sha256 over a model's file, or over all files of its folder."""
-    folder = path.is_dir()
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if folder else [path]:
-        if file.suffix == ".md":  # the model card
-            continue
-        # In a folder, names tell the files apart; a checkpoint that is renamed stays the same.
-        digest.update(file.relative_to(path).as_posix().encode() if folder else b"")
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]

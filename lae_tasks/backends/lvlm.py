@@ -1,18 +1,16 @@
 """Naming by a local vision-language model: whatever AutoModelForImageTextToText loads."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from PIL import Image as PilImage
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from lae_tasks.backends.common import files_revision, prepare
+from lae_tasks.backends.common import prepare
 from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.backends.weights import lvlm_folder, lvlm_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
 
@@ -23,8 +21,8 @@ class LocalClassifier:
     def __init__(self, config: ClassifyConfig, threads: int) -> None:
         """Loads model and processor. Raises ConfigError if they cannot be loaded."""
         self._device = prepare(config.device, threads)
-        folder = _folder(config.model)
-        self.revision = f"lvlm-{files_revision(folder)}"
+        folder = lvlm_folder(config)
+        self.revision = lvlm_revision(config)
         self._batch_size = config.batch_size
         self._max_new_tokens = config.max_new_tokens
         quiet: Any = transformers_logging.disable_progress_bar
@@ -85,17 +83,3 @@ class LocalClassifier:
         decode = self._processor.tokenizer.decode
         ends = tuple(len(decode(tokens[: i + 1])) for i in range(length))
         return Reply(decode(tokens[:length]), ends, tuple(probabilities[:length]))
-
-
-def _folder(model: str | None) -> Path:
-    """The model's folder; a name on the hub is looked up, and downloaded where that is possible."""
-    if model is None:
-        raise ConfigError("classify.model is not set: give a folder or a name on the hub")
-    if Path(model).is_dir():
-        return Path(model)
-    try:
-        return Path(snapshot_download(model))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(
-            f"classify.model {model!r}: neither a folder nor a model that the hub gives: {error}"
-        ) from error

@@ -9,9 +9,10 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from lae_tasks.backends.automatic_masks import EarlyFilterMaskGenerator
-from lae_tasks.backends.common import files_revision, prepare
+from lae_tasks.backends.common import prepare
 from lae_tasks.backends.protocols import Image, MaskProposal
 from lae_tasks.backends.small_sam import load_small_sam
+from lae_tasks.backends.weights import sam_checkpoint, sam_revision
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import largest_part, mask_bbox
@@ -23,8 +24,8 @@ class SamMaskGenerator:
     def __init__(self, config: SegmentConfig, threads: int) -> None:
         """Loads the checkpoint. Raises ConfigError if it is missing or of another model."""
         device = prepare(config.device, threads)
-        path = _checkpoint(config)
-        self.revision = f"sam-{config.model_type}-{files_revision(path)}"
+        path = sam_checkpoint(config)
+        self.revision = sam_revision(config)
         self._largest_part_only = config.largest_part_only
         self._generator = EarlyFilterMaskGenerator(
             _load(config.model_type, path).to(device).eval(),
@@ -60,17 +61,6 @@ class SamMaskGenerator:
                 )
             )
         return proposals
-
-
-def _checkpoint(config: SegmentConfig) -> Path:
-    if config.checkpoint is None:
-        raise ConfigError(
-            f"segment.checkpoint is not set: give the weights of {config.model_type}, "
-            "such as sam_vit_h_4b8939.pth"
-        )
-    if not config.checkpoint.is_file():
-        raise ConfigError(f"segment.checkpoint {config.checkpoint}: no such file")
-    return config.checkpoint
 
 
 def _load(model_type: str, path: Path) -> Sam:

@@ -7,10 +7,12 @@ from xml.sax.saxutils import quoteattr
 IMAGE = "image"
 #: Boxes to review, and objects that a steward draws.
 BOX = "box"
-#: Outlines of the masks; read-only.
+#: Outlines of the masks; read-only. The id of a result is this and the region's.
 MASK = "mask"
-#: Boxes that were accepted already, shown so that nobody draws them again; read-only.
+MASK_PREFIX = "mask-"
+#: Boxes that are settled or asked on another tile, so that nobody draws them again; read-only.
 CONTEXT = "ctx"
+CONTEXT_PREFIX = "ctx-"
 #: What a steward says of one box: `ACCEPT`, `REJECT` or `UNSURE`.
 VERDICT = "verdict"
 #: Another category for a box, from the vocabulary.

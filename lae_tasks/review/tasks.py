@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from label_studio_sdk.converter.brush import mask2rle
 from scipy.ndimage import binary_dilation
 
 from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.review.boxes import clip, to_percent
-from lae_tasks.review.label_config import BOX, CONTEXT, IMAGE, MASK
+from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
 from lae_tasks.state import State
 
 #: One constant name: Label Studio shows a prediction only if its version is the project's.
 MODEL_VERSION = "lae"
 OUTLINE_PX = 2
-MASK_PREFIX = "mask-"
-CONTEXT_PREFIX = "ctx-"
 
 
 @dataclass(frozen=True)
@@ -216,6 +213,8 @@ def _rectangle(
 
 def _mask(result_id: str, region: Region, tile: Tile) -> dict[str, Any]:
     """The mask's outline, drawn around the object so that nothing of it is hidden."""
+    from label_studio_sdk.converter.brush import mask2rle  # takes seconds
+
     mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
     placed = mask_in_window(mask, region.bbox_xyxy_px, tile.window_px)
     outline = binary_dilation(placed, iterations=OUTLINE_PX) & ~placed

@@ -12,7 +12,7 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +22,8 @@ from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
     BOX,
+    CONTEXT_PREFIX,
+    MASK_PREFIX,
     NEW_NAME,
     OTHER,
     REJECT,
@@ -30,8 +32,9 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
-from lae_tasks.review.label_studio import Annotation, ChangedTask
-from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX
+
+if TYPE_CHECKING:  # the client takes seconds to import, and folding verdicts needs none
+    from lae_tasks.review.label_studio import Annotation, ChangedTask
 
 STAGE = "collect"
 BLANK = "blank annotation"
@@ -77,7 +80,7 @@ _Decided = tuple[VerdictAction, str | None, BoxPx]
 
 
 def read_verdicts(
-    annotation: Annotation, items: Sequence[ReviewItem], vocabulary: Sequence[str] = ()
+    annotation: "Annotation", items: Sequence[ReviewItem], vocabulary: Sequence[str] = ()
 ) -> list[Verdict] | Rejection:
     """What a steward decided of each box of a task.
 
@@ -125,7 +128,7 @@ def read_verdicts(
     return [*verdicts, *added.values()]
 
 
-def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
+def _rejected(annotation: "Annotation", reason: str, detail: str) -> Rejection:
     return Rejection(
         rejected_id=annotation.version_id,
         stage=STAGE,
@@ -208,7 +211,7 @@ def added_region_id(tile_id: str, bbox_xyxy_px: BoxPx, category: str) -> str:
 
 
 def _verdict(
-    annotation: Annotation, region_id: str, item: ReviewItem, decided: _Decided
+    annotation: "Annotation", region_id: str, item: ReviewItem, decided: _Decided
 ) -> Verdict:
     action, category, box = decided
     return Verdict(
@@ -261,7 +264,7 @@ def withdrawn(held: Iterable[Verdict], still_there: Collection[str], at: str) ->
     ]
 
 
-def deleted_annotations(task: ChangedTask, held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
+def deleted_annotations(task: "ChangedTask", held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
     """The verdicts of a task's annotations that a steward deleted, by annotation.
 
     Args:

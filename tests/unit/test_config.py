@@ -78,8 +78,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             r"stoer: unknown key; did you mean store",
         ),
         (
-            MINIMAL + "vocabulary: [ship, Ships]\n",
-            ":4: vocabulary: 'ship' and 'Ships' are the same name",
+            MINIMAL + "vocabulary: [large ship, Large-Ship]\n",
+            ":4: vocabulary: 'large ship' and 'Large-Ship' are the same name",
         ),
         (MINIMAL + "vocabulary: [ship, '']\n", ":4: vocabulary: '' is no name"),
         ("- a\n", "expected keys and values"),

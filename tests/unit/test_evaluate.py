@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 
 from lae_tasks.errors import ContractError
-from lae_tasks.evaluate import as_table, evaluate
+from lae_tasks.evaluate import as_tables, evaluate, notes
 from lae_tasks.formats import coco
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.storage import open_storage
@@ -161,6 +161,14 @@ def test_the_table_and_the_json(release, truth, compare):
     told = json.loads(json.dumps(found.as_dict()))
     assert told["segm"]["overall"]["precision"] == 1.0
     out = io.StringIO()
-    Console(file=out, width=120).print(as_table(found))
-    for word in ("(any name)", "AP50 1.000", "1 images compared by masks"):
+    Console(file=out, width=120).print(*as_tables(found), *notes(found), sep="\n")
+    for word in ("(any name)", "AP50", "1.000", "masks at IoU 0.5", "1 images of the truth"):
         assert word in out.getvalue()
+
+
+def test_swapped_files_are_told(release, truth, tmp_path):
+    paths = tmp_path / "release.json", tmp_path / "truth.json"
+    for path, content in zip(paths, (release, truth), strict=True):
+        path.write_text(json.dumps(content))
+    with pytest.raises(ContractError, match="are the two swapped"):
+        evaluate(paths[1], paths[0])

@@ -70,7 +70,11 @@ def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
         LocalClassifier(ClassifyConfig(), threads=1)
     with pytest.raises(ConfigError, match="empty: transformers cannot load it"):
         LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
-    with pytest.raises(ConfigError, match="open_clip cannot load it"):
+    with pytest.raises(ConfigError, match="none': no such folder; use local-dir:FOLDER"):
         ClipEmbedder(f"local-dir:{tmp_path / 'none'}", "cpu", threads=1)
     with pytest.raises(ConfigError, match="open_clip cannot load it"):
-        ClipEmbedder("no-such-architecture", "cpu", threads=1)
+        ClipEmbedder(f"local-dir:{tmp_path / 'empty'}", "cpu", threads=1)
+    # An architecture alone would be weights by chance.
+    for name in ("no-such-architecture", "ViT-B-32", "ViT-B-32/no-such-weights"):
+        with pytest.raises(ConfigError, match="open_clip knows no such weights"):
+            ClipEmbedder(name, "cpu", threads=1)

@@ -8,10 +8,8 @@ from label_studio_sdk.label_interface import LabelInterface
 from lae_tasks.contracts import Decision, Outcome
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.review.boxes import from_percent
-from lae_tasks.review.label_config import label_config
+from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX, label_config
 from lae_tasks.review.tasks import (
-    CONTEXT_PREFIX,
-    MASK_PREFIX,
     build_tasks,
     regions_to_review,
     task_key,

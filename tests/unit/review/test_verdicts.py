@@ -4,8 +4,9 @@ import pytest
 
 from lae_tasks.contracts import Rejection, Verdict, VerdictAction
 from lae_tasks.review.boxes import to_percent
+from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX
 from lae_tasks.review.label_studio import Annotation, ChangedTask
-from lae_tasks.review.tasks import CONTEXT_PREFIX, MASK_PREFIX, ReviewTask, build_tasks
+from lae_tasks.review.tasks import ReviewTask, build_tasks
 from lae_tasks.review.verdicts import (
     added_region_id,
     current_verdicts,

@@ -95,20 +95,3 @@ def test_a_failure_names_the_tasks_and_their_logs(run_night):
     assert "segment[3]: " in message
     assert "dag_id=lae_nightly/run_id=r0/task_id=segment/map_index=3/attempt=2.log" in message
     assert "ingest:" not in message
-
-
-def test_the_table_shows_every_count():
-    status = {"night": NIGHT, "scenes": 8, "tiles": 72, "regions": 1234, "named": 1000}
-    status |= {
-        "accepted": 700,
-        "audit": 35,
-        "review": 200,
-        "rejected": {"aspect": 3, "unrecognized": 97},
-    }
-    status |= {"release": {"version": "v1.0.0", "digest": "sha256:abc"}}
-    out = io.StringIO()
-
-    Console(file=out, width=80).print(demo.summary(status))
-
-    for text in (NIGHT, "1,234", "to review", "unrecognized", "100", "v1.0.0", "sha256:abc"):
-        assert text in out.getvalue()
