@@ -81,7 +81,7 @@ def synth(
     dest: Annotated[Path, typer.Argument(help="Folder that is made.")],
     scenes: Annotated[int, typer.Option(min=1, help="How many.")] = 4,
     size: Annotated[int, typer.Option(min=512, max=4096, help="Side in pixels.")] = 1024,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write synthetic overhead scenes with exact truth (GeoTIFF and COCO)."""
     from demo.scenes import write_world

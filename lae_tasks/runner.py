@@ -37,6 +37,9 @@ from lae_tasks.tables import encode
 
 logger = logging.getLogger(__name__)
 
+_TELL_AFTER_S = 30.0
+"""A shard that takes long says in the log how far it is, so often."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -124,7 +127,11 @@ def run(
     rejections: list[Rejection] = []
     counts: Counter[str] = Counter()
     seen: Counter[str] = Counter()
+    told = started
     for result in results:
+        if time.monotonic() - told > _TELL_AFTER_S:
+            told = time.monotonic()
+            logger.info("%s: %d of %d", work.base_key, seen.total(), len(record_ids))
         if isinstance(result, Rejection):
             rejections.append(result)
             seen[result.rejected_id] += 1

@@ -140,6 +140,11 @@ class S3Storage:
             raise ConfigError(
                 f"{place}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
+        except botocore.exceptions.EndpointConnectionError as error:
+            raise TransientError(
+                f"{place}: {error}; start the server, or correct AWS_ENDPOINT_URL_S3 or the "
+                "Airflow connection"
+            ) from error
         except (botocore.exceptions.BotoCoreError, OSError) as error:
             raise TransientError(f"{operation} {place}: {error}") from error
 

@@ -44,9 +44,9 @@ def up() -> None:
 
 @app.command()
 def demo(
-    scenes: Annotated[int, typer.Option(help="How many scenes to make.")] = 8,
-    size: Annotated[int, typer.Option(help="Their width and height in pixels.")] = 1024,
-    seed: Annotated[int, typer.Option(help="The seed they are made from.")] = 7,
+    scenes: Annotated[int | None, typer.Option(help="How many scenes to make; 8.")] = None,
+    size: Annotated[int | None, typer.Option(help="Their side in pixels; 1024.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed they are made from; 7.")] = None,
     night: Annotated[
         str | None, typer.Option(help="YYYY-MM-DD; the last on the schedule if not given.")
     ] = None,
@@ -54,8 +54,10 @@ def demo(
     """Start the stack, run one night through Airflow and show its table."""
 
     def act(settings: Settings) -> None:
+        night_of.check(settings, scenes=scenes, size=size, seed=seed, night=night)
         stack.up(settings, console)
-        night_of.demo(settings, console, night_of.World(scenes, size, seed), night)
+        world = night_of.World(scenes or 8, size or 1024, 7 if seed is None else seed)
+        night_of.demo(settings, console, world, night)
         console.print(stack.links(settings))
 
     _run(act)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -67,6 +68,36 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
     _lae(settings, "status", "--night", night)
 
 
+def check(
+    settings: Settings,
+    *,
+    scenes: int | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+    night: str | None = None,
+) -> None:
+    """Refuse, before anything starts, a night that is no date and imagery unlike what is there.
+
+    Raises:
+        StackError: It says what to do instead.
+    """
+    try:
+        date.fromisoformat(night or "2026-01-01")
+    except ValueError:
+        raise StackError(f"NIGHT={night}: give a date such as 2026-11-22") from None
+    truth = settings.state / "world" / "truth.json"
+    if not truth.exists():
+        return
+    made = json.loads(truth.read_text())
+    there = (len(made["images"]), made["info"]["size_px"], made["info"]["seed"])
+    asked = (scenes, size, seed)
+    if any(want not in (None, have) for want, have in zip(asked, there, strict=True)):
+        raise StackError(
+            "the imagery is made already: {} scenes of {} px, seed {}; ".format(*there)
+            + f"remove {truth.parent} to make another, or leave out SCENES, SIZE and SEED"
+        )
+
+
 def make_imagery(settings: Settings, console: Console, world: World) -> Path:
     """The folder of the synthetic scenes, made if it is not there."""
     folder = settings.state / "world"
@@ -118,7 +149,8 @@ def run_night(settings: Settings, console: Console, night: str | None) -> str:
         _wait_for_scheduled(api, night)
     run = _current_or_new(api, night)
     follow(settings, api, console, NIGHTLY, run)
-    release = _wait_for_release(api, night, run)
+    with console.status("waiting for the release that the night starts"):
+        release = _wait_for_release(api, night, run)
     if release is None:
         console.print(f"The night of {night} brought nothing new: no release was started.")
     else:
@@ -153,6 +185,9 @@ def _wait_for_release(
     api: AirflowApi, night: str, nightly: dict[str, Any]
 ) -> dict[str, Any] | None:
     """The release run that the night's asset event starts; a failed one is tried again."""
+    tasks = api.tasks(NIGHTLY, nightly["dag_run_id"])
+    if any(task["task_id"] == "report" and task["state"] == "skipped" for task in tasks):
+        return None  # it told of nothing
     deadline = time.monotonic() + RELEASE_STARTS_WITHIN_S
     while time.monotonic() < deadline:
         runs = api.runs(RELEASE, night)

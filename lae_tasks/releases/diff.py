@@ -177,22 +177,25 @@ def next_version(
     return f"v{major}.{minor}.{patch + 1}", f"patch: {_told(diff, _LABELS) or 'other metadata'}"
 
 
+#: For one, and for several.
 _WIDER = {
-    "scenes_added": "{} scenes more",
-    "scenes_removed": "{} scenes less",
-    "images_added": "{} images more",
-    "images_removed": "{} images less",
-    "categories_added": "{} categories more",
+    "scenes_added": ("1 scene more", "{} scenes more"),
+    "scenes_removed": ("1 scene less", "{} scenes less"),
+    "images_added": ("1 image more", "{} images more"),
+    "images_removed": ("1 image less", "{} images less"),
+    "categories_added": ("1 category more", "{} categories more"),
 }
 _LABELS = {
-    "added": "{} objects added",
-    "removed": "{} removed",
-    "relabelled": "{} relabelled",
-    "moved": "{} moved",
-    "rescored": "{} with another score or source",
+    "added": ("1 object added", "{} objects added"),
+    "removed": ("1 removed", "{} removed"),
+    "relabelled": ("1 relabelled", "{} relabelled"),
+    "moved": ("1 moved", "{} moved"),
+    "rescored": ("1 with another score or source", "{} with another score or source"),
 }
 
 
-def _told(diff: Diff, phrases: Mapping[str, str]) -> str:
+def _told(diff: Diff, phrases: Mapping[str, tuple[str, str]]) -> str:
     counts = diff.counts()
-    return ", ".join(text.format(counts[name]) for name, text in phrases.items() if counts[name])
+    return ", ".join(
+        phrases[name][counts[name] > 1].format(counts[name]) for name in phrases if counts[name]
+    )

@@ -28,11 +28,11 @@ PAGE_SIZE = 500
 
 #: What a steward reads behind the (i) of the labelling page.
 INSTRUCTION = (
-    "<p>Each coloured box is something the engine was unsure of. Grey boxes are settled.</p>"
+    "<p>Please look at each coloured box. Grey boxes are settled, or asked on another tile.</p>"
     "<p><b>Everything right</b>: g, then Ctrl+Enter.<br>"
     "<b>One box wrong</b>: click it, then x (no such thing), a digit (another category), "
     "or drag it; then g, Ctrl+Enter.<br>"
-    "<b>Something missing</b>: a digit, then draw.<br>"
+    "<b>Something missing</b>: Esc, a digit, then draw.<br>"
     "<b>Cannot tell</b>: q for a box, n for all that have no mark.</p>"
 )
 

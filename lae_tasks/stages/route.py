@@ -51,7 +51,8 @@ def run(
     seen in two tiles counts once).
 
     Yields:
-        One Done for each label: its Decision, and a Merge where it is the first of its name.
+        One Done for each label: its Decision, and a Merge where it is the first of its name; a
+        counter for each outcome and rule, such as `reject duplicate`.
     """
     ledger = _ledger(labels, vocabulary, embedder, config)
     candidates = _candidates(labels, regions, tiles, scenes, ledger, config)
@@ -62,7 +63,9 @@ def run(
     for candidate in candidates:
         decision = _decision(candidate, *rulings[candidate.region.region_id], config)
         merge = unlisted.pop(candidate.label.category_said or "", None)
-        yield Done(candidate.region.region_id, (decision, merge) if merge else (decision,))
+        outputs = (decision, merge) if merge else (decision,)
+        counted = {f"{decision.outcome.value} {decision.rule}": 1}
+        yield Done(candidate.region.region_id, outputs, counted)
 
 
 def _ledger(

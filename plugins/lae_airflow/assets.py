@@ -7,4 +7,4 @@ NIGHT = Asset("lae_night")
 #: Stewards have decided; the key names the batch.
 VERDICTS = Asset("lae_verdicts")
 #: A version was published; the key is the version.
-RELEASE = Asset("lae_release")
+RELEASE = Asset("lae_version")

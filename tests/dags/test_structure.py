@@ -95,5 +95,5 @@ def test_schedules_and_assets(dags: Mapping[str, DAG]) -> None:
     assert outlets == {
         ("report", "lae_night"),
         ("collect", "lae_verdicts"),
-        ("publish", "lae_release"),
+        ("publish", "lae_version"),
     }

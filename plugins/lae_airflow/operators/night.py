@@ -40,12 +40,15 @@ class StageOperator(EngineOperator):
         engine = self.engine()
         manifest = run_stage(engine.night(self.night), self.stage, str(self.shard))
         self.log.info(
-            "%s %s/%s: %d in, %d done, %d rejected %s; %s; %.1f s of work",
+            "%s %s/%s: %d in, %d done, %d rejected; %.1f s of work",
             *(manifest.stage, manifest.night, manifest.shard),
-            *(manifest.n_in, manifest.n_done, manifest.n_rejected, manifest.rejected_by_reason),
-            ", ".join(f"{output.rows} rows in {output.key}" for output in manifest.outputs),
-            manifest.seconds,
+            *(manifest.n_in, manifest.n_done, manifest.n_rejected, manifest.seconds),
         )
+        rejected = {f"rejected: {why}": n for why, n in manifest.rejected_by_reason.items()}
+        for name, count in (rejected | manifest.counts).items():
+            self.log.info("%6d %s", count, name)
+        for output in manifest.outputs:
+            self.log.info("%6d rows in %s", output.rows, output.key)
         return f"{engine.store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
 
 

@@ -117,9 +117,9 @@ def parent(version="v1.4.2", schema_version=1):
         (Diff(relabelled=[{}], moved=[{}]), "v1.4.3", "1 relabelled, 1 moved"),
         (Diff(rescored=[{}]), "v1.4.3", "score"),
         (Diff(), "v1.4.3", "metadata"),
-        (Diff(images_added=["t"], added=[{}]), "v1.5.0", "1 images more"),
-        (Diff(scenes_removed=["s"], images_removed=["t"]), "v1.5.0", "1 scenes less"),
-        (Diff(categories_added=["barn"]), "v1.5.0", "1 categories more"),
+        (Diff(images_added=["t"], added=[{}]), "v1.5.0", "1 image more"),
+        (Diff(scenes_removed=["s"], images_removed=["t"]), "v1.5.0", "1 scene less"),
+        (Diff(categories_added=["barn"]), "v1.5.0", "1 category more"),
         (Diff(categories_removed=["ship"], images_added=["t"]), "v2.0.0", "without ship"),
     ],
 )

@@ -1,6 +1,7 @@
 """What `make demo` asks of Airflow, and what it prints."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,3 +96,28 @@ def test_a_failure_names_the_tasks_and_their_logs(run_night):
     assert "segment[3]: " in message
     assert "dag_id=lae_nightly/run_id=r0/task_id=segment/map_index=3/attempt=2.log" in message
     assert "ingest:" not in message
+
+
+def test_a_night_without_news_is_not_waited_for(run_night, monkeypatch):
+    airflow = FakeAirflow()
+    skipped = {"task_id": "report", "map_index": -1, "state": "skipped"}
+    monkeypatch.setattr(airflow, "tasks", lambda *_: [skipped])
+    monkeypatch.setattr(airflow, "trigger", lambda dag_id, key: airflow.add(dag_id, "success", key))
+    monkeypatch.setattr(demo, "RELEASE_STARTS_WITHIN_S", 1e9)
+    run_night(airflow)
+    assert [run["dag_id"] for run in airflow.all_runs] == [demo.NIGHTLY]
+
+
+def test_what_cannot_be_done_is_refused_before_anything_starts(tmp_path):
+    settings = load(tmp_path)
+    demo.check(settings, scenes=20, night="2026-11-22")
+    with pytest.raises(StackError, match="give a date such as"):
+        demo.check(settings, night="foo")
+    (settings.state / "world").mkdir()
+    truth = {"images": [{}] * 8, "info": {"size_px": 1024, "seed": 0}}
+    (settings.state / "world" / "truth.json").write_text(json.dumps(truth))
+    demo.check(settings)
+    demo.check(settings, scenes=8, seed=0)
+    for other in ({"scenes": 20}, {"size": 512}, {"seed": 7}):
+        with pytest.raises(StackError, match="8 scenes of 1024 px, seed 0; remove"):
+            demo.check(settings, **other)

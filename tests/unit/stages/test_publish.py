@@ -123,7 +123,7 @@ def test_a_scene_makes_a_minor_version(world):
     world.add_scene(4)
     result = publish_world(world)
     assert result.version == "v1.1.0"
-    assert result.manifest.reason == "minor: 1 scenes more, 4 images more"
+    assert result.manifest.reason == "minor: 1 scene more, 4 images more"
     assert [release.version for release in list_releases(world.store)] == ["v1.0.0", "v1.1.0"]
 
 
