@@ -17,13 +17,12 @@ digest = $(shell cat $(1) | sha256sum | cut -c1-16)
 STAMP := $(VENV)/made-from-$(call digest,requirements.txt pyproject.toml)
 STUDIO_STAMP := $(STUDIO_VENV)/made-from-$(call digest,$(STUDIO_LOCK))
 
-# The demo's imagery and night; as in `make demo SCENES=20 NIGHT=2026-11-22`.
+# The demo's imagery; as in `make demo SCENES=20`.
 SCENES ?=
 SIZE ?=
 SEED ?=
-NIGHT ?=
 DEMO_ARGS = $(if $(SCENES),--scenes $(SCENES)) $(if $(SIZE),--size $(SIZE)) \
-	$(if $(SEED),--seed $(SEED)) $(if $(NIGHT),--night $(NIGHT))
+	$(if $(SEED),--seed $(SEED))
 # More arguments for pytest; as in `make test TESTS="tests/unit -x"`.
 TESTS ?=
 

@@ -47,17 +47,14 @@ def demo(
     scenes: Annotated[int | None, typer.Option(help="How many scenes to make; 8.")] = None,
     size: Annotated[int | None, typer.Option(help="Their side in pixels; 1024.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed they are made from; 7.")] = None,
-    night: Annotated[
-        str | None, typer.Option(help="YYYY-MM-DD; the last on the schedule if not given.")
-    ] = None,
 ) -> None:
     """Start the stack, run one night through Airflow and show its table."""
 
     def act(settings: Settings) -> None:
-        night_of.check(settings, scenes=scenes, size=size, seed=seed, night=night)
+        night_of.check(settings, scenes=scenes, size=size, seed=seed)
         stack.up(settings, console)
         world = night_of.World(scenes or 8, size or 1024, 7 if seed is None else seed)
-        night_of.demo(settings, console, world, night)
+        night_of.demo(settings, console, world)
         console.print(stack.links(settings))
 
     _run(act)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -47,7 +47,7 @@ class World:
     seed: int
 
 
-def demo(settings: Settings, console: Console, world: World, night: str | None = None) -> None:
+def demo(settings: Settings, console: Console, world: World) -> None:
     """Bring imagery to the bucket, run the night and show what came of it.
 
     What is done already is not done again: imagery that exists, objects that are uploaded, a
@@ -57,14 +57,13 @@ def demo(settings: Settings, console: Console, world: World, night: str | None =
         settings: Of the running stack.
         console: Where to show progress and the table.
         world: The imagery to make if there is none yet.
-        night: The night's date as YYYY-MM-DD; the last one on the schedule if None.
 
     Raises:
         StackError: A step failed; the message names it and its log.
     """
     folder = make_imagery(settings, console, world)
     upload(settings, console, sorted(folder.rglob("*.tif")))
-    night = run_night(settings, console, night)
+    night = run_night(settings, console)
     _lae(settings, "status", "--night", night)
 
 
@@ -74,17 +73,12 @@ def check(
     scenes: int | None = None,
     size: int | None = None,
     seed: int | None = None,
-    night: str | None = None,
 ) -> None:
-    """Refuse, before anything starts, a night that is no date and imagery unlike what is there.
+    """Refuse, before anything starts, imagery unlike what is there.
 
     Raises:
         StackError: It says what to do instead.
     """
-    try:
-        date.fromisoformat(night or "2026-01-01")
-    except ValueError:
-        raise StackError(f"NIGHT={night}: give a date such as 2026-11-22") from None
     truth = settings.state / "world" / "truth.json"
     if not truth.exists():
         return
@@ -131,8 +125,8 @@ def upload(settings: Settings, console: Console, files: list[Path]) -> None:
     console.print(f"{n_new} of {len(files)} scenes were new to {config.raw}")
 
 
-def run_night(settings: Settings, console: Console, night: str | None) -> str:
-    """Run the nightly DAG for a date and wait for it and for the release that it starts.
+def run_night(settings: Settings, console: Console) -> str:
+    """Run the nightly DAG for the last night on its schedule; wait for it and for its release.
 
     Returns:
         The night's date.
@@ -141,11 +135,10 @@ def run_night(settings: Settings, console: Console, night: str | None) -> str:
     _wait_for_dags(api, console)
     due = api.next_scheduled(NIGHTLY) or datetime.now(UTC)
     is_due = due <= datetime.now(UTC)
-    last_night = (due if is_due else due - timedelta(days=1)).date().isoformat()
-    night = night or last_night
+    night = (due if is_due else due - timedelta(days=1)).date().isoformat()
     for dag_id in DAGS:
         api.unpause(dag_id)
-    if is_due and night == last_night:
+    if is_due:
         _wait_for_scheduled(api, night)
     run = _current_or_new(api, night)
     follow(settings, api, console, NIGHTLY, run)
