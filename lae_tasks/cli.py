@@ -183,7 +183,7 @@ def rejects(
     for rejection in found:
         texts = (rejection.stage, rejection.rejected_id, rejection.reason, rejection.detail)
         table.add_row(*(escape(text) for text in texts))
-    out.print(table if found else "Nothing was rejected, other than by the rules of route")
+    out.print(table if found else "Nothing but what the rules of route rejected; see `lae status`")
 
 
 @app.command()

@@ -220,13 +220,15 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
     """
     path = path or default_path()
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         node = yaml.compose(text)
         own = yaml.safe_load(text) or {}
     except OSError as error:
         raise ConfigError(
             f"config {path}: {error.strerror}; name one by --config or $LAE_CONFIG"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {path}: not UTF-8; save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise ConfigError(_explain_yaml(error, path)) from error
     if not isinstance(own, dict):

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 BoxPx = tuple[int, int, int, int]
@@ -306,7 +306,7 @@ class Manifest(Record):
     stage: str
     night: str
     shard: str
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     fingerprint: str
     inputs: tuple[str, ...]
     config_sha256: str

@@ -10,6 +10,7 @@ from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
 from lae_tasks.night import Night, plan, run_stage
 from lae_tasks.process import die_with_parent
+from lae_tasks.stages.classify import load_prompt
 from lae_tasks.state import SHARD_STAGES
 from lae_tasks.storage import open_storage
 
@@ -35,10 +36,11 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
         All manifests of the night.
 
     Raises:
-        LaeError: What a stage raises; finished shards stay finished. A model that is not there is
-            missed before anything is read.
+        LaeError: What a stage raises; finished shards stay finished. A model or a prompt that is
+            not there is missed before anything is read.
     """
     require_models(config)
+    load_prompt(config.classify.prompt)
     here = open_night(config, night)
     manifests = [run_stage(here, "ingest")]
     shards = plan(here)

@@ -20,7 +20,6 @@ _NO_DETERMINER = re.compile(rf"^({_DETERMINER})([-/])(?=\w)")
 #: Singular nouns that look like plurals to inflect.
 _SINGULAR = frozenset({"gas", "canvas", "atlas", "glass", "lens"})
 _MARKS = " .,;:!?'\"()[]-/"
-_MAX_LAYERS = 5
 
 
 @cache
@@ -34,7 +33,7 @@ def canonical_form(name: str) -> str:
     """
     form = _once(name)
     # What was peeled off may bring another layer to light, such as "the (ships)".
-    for _ in range(_MAX_LAYERS):
+    for _ in name:
         name, form = form, _once(form)
         if form == name:
             break

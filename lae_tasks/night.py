@@ -99,7 +99,11 @@ def _ingest(night: Night, shard: str) -> Manifest:
         for scene in scenes
     ]
     own = {(k.scene.raw_key, k.scene.etag) for k in kept}
-    objects = [info for info in night.raw.list() if (info.key, info.etag) not in known_objects]
+    objects = [
+        info
+        for info in night.raw.list()
+        if (ingest.record_id(info.key), info.etag) not in known_objects
+    ]
     fresh = [info for info in objects if (info.key, info.etag) not in own]
     everything = own | {(info.key, info.etag) for info in objects}
     work = Work(
@@ -163,6 +167,7 @@ def _segment(night: Night, shard: str) -> Manifest:
 
     def results() -> Iterator[Done | Rejection]:
         generator = mask_generator(config, night.config.threads)
+        _require_unchanged(work, generator)
         yield from segment.run(tiles, night.store, generator, config)
 
     return run(night.store, work, [t.tile_id for t in tiles], results())
@@ -181,12 +186,13 @@ def _classify(night: Night, shard: str) -> Manifest:
         record_types=(Label,),
         config_sha256=digest_of(settings),
         inputs=(tiles_digest, regions_digest),
-        model_revision="+".join(r for r in (lvlm_revision(config), _clip_revision(config)) if r),
+        model_revision=_joined(lvlm_revision(config), _clip_revision(config)),
     )
 
     def results() -> Iterator[Done | Rejection]:
         threads = night.config.threads
         namer, embedder = classifier(config, threads), text_embedder(config, threads)
+        _require_unchanged(work, namer, embedder)
         by_id = {t.tile_id: t for t in tiles}
         yield from classify.run(regions, by_id, night.store, namer, embedder, vocabulary, config)
 
@@ -226,6 +232,7 @@ def _route(night: Night, shard: str) -> Manifest:
 
     def results() -> Iterator[Done]:
         embedder = text_embedder(night.config.classify, night.config.threads)
+        _require_unchanged(work, embedder)
         yield from route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
 
     return run(night.store, work, [label.region_id for label in labels], results())
@@ -252,6 +259,22 @@ def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R]
 def _not_committed(night: Night, stage: str, shard: str) -> ContractError:
     where = f"{stage} {night.night}/{shard}"
     return ContractError(f"{where} is not committed in {night.store.uri}; run it first")
+
+
+def _joined(*revisions: str | None) -> str | None:
+    return "+".join(revision for revision in revisions if revision) or None
+
+
+def _require_unchanged(
+    work: Work, *models: MaskGenerator | Classifier | TextEmbedder | None
+) -> None:
+    """The model in memory may be older than the files that the work was named by."""
+    loaded = _joined(*(model.revision for model in models if model))
+    if loaded != work.model_revision:
+        raise ConfigError(
+            f"{work.stage} {work.night}/{work.shard}: the model's files changed while it was in "
+            f"use ({loaded} is loaded, {work.model_revision} lies there); run the night again"
+        )
 
 
 def _clip_revision(config: ClassifyConfig) -> str | None:

@@ -16,10 +16,11 @@ _SINGLE_QUOTED = re.compile(r"(?<!\w)['‘](?P<name>[^'‘’]+)['’](?!\w)")
 _UNRECOGNIZED = re.compile(r"\bunrecogni[sz](?:ed|able)\b", re.IGNORECASE)
 
 _WORD = r"(?:likelihood|probability|confidence)"
-_NUMBER = r"(?P<number>\d+(?:[.,]\d+)?|[.,]\d+)\s*(?P<percent>%)?"
-#: What may stand between the word and its number; after anything else it is another number.
+_NUMBER = r"(?P<number>\d+(?:[.,]\d+)?|\.\d+)\s*(?P<percent>%)?"
+#: What may stand between the word and its number; after anything else, as after a line's end, it
+#: is another number.
 _LINK = (
-    r"(?:[\s:=~≈≥>→*()\[\]\"'“”`-]"
+    r"(?:[^\S\n]|[:=~≈≥>→*()\[\]\"'“”`-]"
     r"|\b(?:of|is|at|about|around|approximately|roughly|nearly|almost|over|estimated|very|high"
     r"|score|value|level)\b)*"
 )
@@ -32,17 +33,21 @@ _LIKELIHOOD = re.compile(rf"{_WORD}{_LINK}{_NUMBER}", re.IGNORECASE)
 _LIKELIHOOD_AFTER = re.compile(rf"{_NUMBER}\s*{_WORD}", re.IGNORECASE)
 #: Right after the name, and nothing said of it: `"ship": 90 %`, `"ship" (0.95)`.
 _BARE_SHARE = re.compile(
-    r"[\s:,(\[*–-]*(?P<number>0?[.,]\d+|1[.,]0+|\d+(?:[.,]\d+)?(?=\s*%))\s*(?P<percent>%)?"
+    r"[\s:,(\[*–-]*(?P<number>0[.,]\d+|\.\d+|1[.,]0+|\d+(?:[.,]\d+)?(?=\s*%))\s*(?P<percent>%)?"
     r"(?=\s*(?:[)\].,;*]|\n|$))"
 )
 #: The whole answer in the quotes. A name may have such a word, too: "low-probability area".
 _TAIL = re.compile(
-    rf"[\s,;:(-]+(?:with\s+(?:\w+\s+){{0,3}}?{_WORD}\b|(?:an?\s+)?{_WORD}{_LINK}{_NUMBER})",
+    rf"\s*[,;:(]\s*(?:with\s+)?(?:an?\s+)?{_WORD}\b"
+    rf"|\s+with\s+(?:\w+\s+){{0,3}}?{_WORD}\b"
+    rf"|[\s-]+(?:an?\s+)?{_WORD}{_LINK}{_NUMBER}",
     re.IGNORECASE,
 )
-#: The keys of a reply in JSON, and the prompt's own words, said again before the answer.
-_KEY = re.compile(rf"(?:object[\s_])?category|name|{_WORD}", re.IGNORECASE)
-_KEY_END = re.compile(r"[\"'“”]\s*:\s*[\"'“”]")
+#: The keys of a reply in JSON.
+_KEY = re.compile(
+    rf"(?:object[\s_])?(?:category|name|label|class|type)|objects?|{_WORD}|reason(?:ing)?",
+    re.IGNORECASE,
+)
 
 
 class UnparsableReplyError(ValueError):
@@ -79,7 +84,9 @@ def parse_reply(text: str) -> ParsedReply:
         name = _TAIL.split(match["name"], maxsplit=1)[0].strip().strip(".,;:")
         if _UNRECOGNIZED.match(name):
             return ParsedReply(None, None, None)
-        is_key = _KEY.fullmatch(name) or _KEY_END.match(text, match.end() - 1)
+        is_key = _KEY.fullmatch(name) and text[match.end() :].lstrip().startswith(":")
+        # The prompt's own words are sometimes said again before the answer.
+        is_key = is_key or name.lower() == "object category"
         if any(map(str.isalpha, name)) and not is_key:
             start = text.index(name, match.start("name"))
             end = start + len(name)

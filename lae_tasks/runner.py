@@ -33,7 +33,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ContractError
 from lae_tasks.storage import MissingObjectError, Storage
-from lae_tasks.tables import encode
+from lae_tasks.tables import encode, remedy
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +84,12 @@ def read_manifest(store: Storage, stage: str, night: str, shard: str) -> Manifes
     except MissingObjectError:
         return None
     except ValidationError as error:
-        remedy = "delete it and run the night again"
+        what_to_do = remedy(key)
         if any(problem["loc"] == ("schema_version",) for problem in error.errors()):
-            remedy = "what another engine wrote cannot be continued: set `store` to a new place"
+            what_to_do = "what another engine wrote cannot be continued: set `store` to a new place"
         raise ContractError(
             f"{store.uri}/{key}: not a manifest of schema version {SCHEMA_VERSION} "
-            f"({first_problem(error)}); {remedy}"
+            f"({first_problem(error)}); {what_to_do}"
         ) from error
 
 

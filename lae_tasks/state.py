@@ -93,7 +93,7 @@ def load_state(store: Storage, night: str | None = None) -> State:
         raise ContractError(f"night {night} is not routed in {store.uri}; run it first")
     for route in routes:
         plan = read_plan(store, route.night)
-        if not plan:
+        if not plan and not route.inputs:
             continue  # nothing new came in that night
         manifests = _whole_night(store, plan, route)
         if manifests is None:

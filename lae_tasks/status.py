@@ -103,7 +103,8 @@ def _night(store: Storage, night: str | None) -> str | None:
 def read_rejections(store: Storage, night: str | None = None) -> list[Rejection]:
     """What the stages of a night could not use, in their order; by default of the latest night.
 
-    What the rules of route reject are decisions, with the rule's name, and not here.
+    What the rules of route reject are decisions, with the rule's name, and not here. Of `collect`
+    there is what was refused on that day.
 
     Raises:
         ContractError: If the store has no such night.
@@ -111,7 +112,7 @@ def read_rejections(store: Storage, night: str | None = None) -> list[Rejection]
     night = _night(store, night)
     return [
         rejection
-        for stage in ("ingest", *SHARD_STAGES)
+        for stage in ("ingest", *SHARD_STAGES, "review", "collect")
         for manifest in (iter_manifests(store, stage, night) if night else ())
         for output in manifest.outputs
         if output.key.startswith("rejects/")

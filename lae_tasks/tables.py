@@ -70,18 +70,20 @@ def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:
     except MissingObjectError as error:
         raise TransientError(
             f"{place}: was replaced while it was read; if nothing runs, somebody removed it: "
-            + _remedy(output.key)
+            + remedy(output.key)
         ) from error
     if hashlib.sha256(data).hexdigest() != output.sha256:
         raise ContractError(
-            f"{place}: its sha256 is not the one in its manifest: {_remedy(output.key)}"
+            f"{place}: its sha256 is not the one in its manifest: {remedy(output.key)}"
         )
     return decode(data, record_type, place)
 
 
-def _remedy(key: str) -> str:
+def remedy(key: str) -> str:
+    """What to do about a damaged file of a shard: a table, its rejections or its manifest."""
     _, stage, night, name = key.split("/")
-    if stage in ("review", "collect"):  # people's work, which no rerun brings back
+    # What people decided, and which scenes a night took in, no rerun brings back.
+    if stage in ("ingest", "review", "collect"):
         return "restore it from a backup"
     manifest = f"runs/{stage}/{night}/{name.split('.')[0]}.json"
-    return f"delete {manifest} and run night {night} again"
+    return f"delete {manifest}, and let night {night} run to its end before anything is published"

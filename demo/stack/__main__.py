@@ -44,9 +44,11 @@ def up() -> None:
 
 @app.command()
 def demo(
-    scenes: Annotated[int | None, typer.Option(help="How many scenes to make; 8.")] = None,
-    size: Annotated[int | None, typer.Option(help="Their side in pixels; 1024.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed they are made from; 7.")] = None,
+    scenes: Annotated[int | None, typer.Option(min=1, help="How many scenes to make; 8.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=512, max=4096, help="Their side in pixels; 1024.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed they are made from; 7.")] = None,
 ) -> None:
     """Start the stack, run one night through Airflow and show its table."""
 

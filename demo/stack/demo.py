@@ -88,7 +88,8 @@ def check(
     if any(want not in (None, have) for want, have in zip(asked, there, strict=True)):
         raise StackError(
             "the imagery is made already: {} scenes of {} px, seed {}; ".format(*there)
-            + f"remove {truth.parent} to make another, or leave out SCENES, SIZE and SEED"
+            + "leave out SCENES, SIZE and SEED, or start anew: `make down`, then remove "
+            + str(settings.state)
         )
 
 
@@ -96,7 +97,9 @@ def make_imagery(settings: Settings, console: Console, world: World) -> Path:
     """The folder of the synthetic scenes, made if it is not there."""
     folder = settings.state / "world"
     if (folder / "truth.json").exists():  # written last
-        console.print(f"Imagery is there already: {folder} (remove it to make another)")
+        console.print(
+            f"Imagery is there already: {folder} (`make down` and remove .lae to start anew)"
+        )
         return folder
     arguments = ("--scenes", world.scenes, "--size", world.size_px, "--seed", world.seed)
     _lae(settings, "synth", str(folder), *map(str, arguments))

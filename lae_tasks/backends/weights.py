@@ -1,6 +1,7 @@
 """Where a model's weights lie, and their revision. Loads nothing: a done shard needs no model."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
@@ -37,8 +38,13 @@ def lvlm_folder(config: ClassifyConfig) -> Path:
     """
     if config.model is None:
         raise ConfigError("classify.model is not set: give a folder or a name on the hub")
-    if Path(config.model).is_dir():
-        return Path(config.model)
+    if not Path(config.model).is_dir():
+        return _hub_folder(config.model)
+    return _model_folder(Path(config.model), "config.json", "classify.model")
+
+
+@cache  # once in a process: one shard asks several times, and the hub may move on meanwhile
+def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -47,12 +53,17 @@ def lvlm_folder(config: ClassifyConfig) -> Path:
     )
 
     try:
-        return Path(snapshot_download(config.model))
+        return Path(snapshot_download(name))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"classify.model {config.model!r}: neither a folder nor a model that the hub gives: "
-            f"{error}"
+            f"classify.model {name!r}: neither a folder nor a model that the hub gives: {error}"
         ) from error
+
+
+def _model_folder(folder: Path, description: str, setting: str) -> Path:
+    if not (folder / description).is_file():
+        raise ConfigError(f"{setting} {folder}: no {description} in it, so it is no model's folder")
+    return folder
 
 
 def clip_weights(name: str) -> Path:
@@ -65,9 +76,7 @@ def clip_weights(name: str) -> Path:
     remedy = "use local-dir:FOLDER or ARCHITECTURE/PRETRAINED such as ViT-B-32/openai"
     if name.startswith(_LOCAL_CLIP):
         folder = Path(name.removeprefix(_LOCAL_CLIP))
-        if not folder.is_dir():
-            raise ConfigError(f"{problem}: no such folder; {remedy}")
-        return folder
+        return _model_folder(folder, "open_clip_config.json", "classify.clip_model")
     architecture, _, pretrained = name.partition("/")
     if Path(pretrained).is_file():
         return Path(pretrained)
@@ -77,7 +86,7 @@ def clip_weights(name: str) -> Path:
     if not known:
         raise ConfigError(f"{problem}: open_clip knows no such weights; {remedy}")
     try:
-        return Path(download_pretrained(known))
+        return Path(download_pretrained(known))  # at once, if it was downloaded before
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{problem}: its weights cannot be downloaded: {error}") from error
 
@@ -100,13 +109,23 @@ def clip_revision(name: str) -> str:
 
 def _files_revision(path: Path) -> str:
     """First 16 hex digits of the sha256 over a model's file, or over all files of its folder."""
-    folder = path.is_dir()
+    if not path.is_dir():
+        return hashlib.sha256(_file_digest(*_stamp(path))).hexdigest()[:16]
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if folder else [path]:
-        if file.suffix == ".md":  # the model card
-            continue
-        # In a folder, names tell the files apart; a checkpoint that is renamed stays the same.
-        digest.update(file.relative_to(path).as_posix().encode() if folder else b"")
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        name = file.relative_to(path)
+        # The model card says nothing of the weights, nor does what a download leaves hidden.
+        if file.suffix != ".md" and not any(part.startswith(".") for part in name.parts):
+            digest.update(name.as_posix().encode() + _file_digest(*_stamp(file)))
     return digest.hexdigest()[:16]
+
+
+def _stamp(file: Path) -> tuple[Path, int, int]:
+    facts = file.stat()
+    return file, facts.st_size, facts.st_mtime_ns
+
+
+@cache  # weights are large, and every shard asks
+def _file_digest(file: Path, _size: int, _mtime_ns: int) -> bytes:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()

@@ -1,6 +1,5 @@
 """Bringing a release to a local folder, and checking one that lies there."""
 
-import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -71,11 +70,14 @@ def pull(
     """
     manifest = read_release(store, version)
     before = _pulled_before(dest)
-    dest.mkdir(parents=True, exist_ok=True)
     part = dest / (MANIFEST_NAME + _PART)
-    part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
-    for path in before - {file.path for file in manifest.files}:
-        (dest / path).unlink(missing_ok=True)
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+        for path in before - {file.path for file in manifest.files}:
+            (dest / path).unlink(missing_ok=True)
+        part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}; give another folder") from error
     (dest / MANIFEST_NAME).unlink(missing_ok=True)
     fetched = fetched_bytes = done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -100,8 +102,12 @@ def _pulled_before(dest: Path) -> set[str]:
     if not whole.exists() and not part.exists():
         raise ConfigError(f"{dest} has files but no release; give an empty or a new folder")
     files = list(_read_manifest(whole).files) if whole.exists() else []
-    with contextlib.suppress(ContractError):  # a pull may have died while it wrote its first file
-        files += _read_manifest(part).files
+    try:
+        files += _read_manifest(part).files if part.exists() else ()
+    except ContractError:
+        # A pull may have died while it wrote this, its first file.
+        if not whole.exists() and len(list(dest.iterdir())) > 1:
+            raise
     return {file.path for file in files}
 
 
@@ -137,10 +143,12 @@ def read_local(dest: Path) -> ReleaseManifest:
 def _read_manifest(path: Path) -> ReleaseManifest:
     try:
         return ReleaseManifest.model_validate_json(path.read_bytes())
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ContractError(
             f"{path} is missing: no release, or its pull did not end; `lae pull` goes on with it"
         ) from error
+    except OSError as error:
+        raise ContractError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         raise ContractError(
             f"{path} is not a release's manifest ({first_problem(error)}); pull to another folder"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile
+from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile, VerdictAction
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.review.boxes import clip, to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
+from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.state import State
 
 #: One constant name: Label Studio shows a prediction only if its version is the project's.
@@ -127,18 +128,19 @@ def build_tasks(
     by_tile: defaultdict[str, list[Decision]] = defaultdict(list)
     for decision in asked.values():
         by_tile[decision.tile_id].append(decision)
+    verdicts = fold_verdicts(state.verdicts.values())
     settled: defaultdict[str, list[Region]] = defaultdict(list)
-    for region_id, decision in state.decisions.items():
-        if region_id in state.regions and (
-            region_id in asked or decision.outcome is Outcome.ACCEPT
-        ):
-            settled[decision.scene_id].append(state.regions[region_id])
+    for region in sorted(state.regions.values(), key=_reading_order):
+        engine, steward = state.decisions.get(region.region_id), verdicts.get(region.region_id)
+        is_in = engine and (region.region_id in asked or engine.outcome is Outcome.ACCEPT)
+        if is_in and not (steward and steward.action is VerdictAction.REJECT):
+            settled[region.scene_id].append(region)
     for tile_id, decisions in sorted(by_tile.items()):
         tile = state.tiles[tile_id]
         here = {decision.region_id for decision in decisions}
         context = [
             region
-            for region in sorted(settled[tile.scene_id], key=_reading_order)
+            for region in settled[tile.scene_id]
             if region.region_id not in here and clip(region.bbox_xyxy_px, tile.window_px)
         ]
         title = f"{tile.raw_key} · {_place(tile)} · {night}"

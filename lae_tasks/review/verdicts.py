@@ -40,8 +40,8 @@ STAGE = "collect"
 BLANK = "blank annotation"
 
 
-#: Percent of a tile, or degrees: what is beyond it is no box that a page can have sent.
-_Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+#: Percent of a tile, or degrees: a box that is far beyond its tile was not drawn on a page.
+_Number = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class _Value(BaseModel):
@@ -49,11 +49,11 @@ class _Value(BaseModel):
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    x: _Finite = 0
-    y: _Finite = 0
-    width: _Finite = 0
-    height: _Finite = 0
-    rotation: _Finite | None = None
+    x: _Number = 0
+    y: _Number = 0
+    width: _Number = 0
+    height: _Number = 0
+    rotation: _Number | None = None
     rectanglelabels: list[str] = []
     choices: list[str] = []
     text: str | list[str] = []
@@ -166,8 +166,9 @@ def _of_item(
     # not to be trusted. At least the box is not one of those without a mark.
     if said == UNSURE or (said is None and _choice(outline, VERDICT)):
         return None
-    category = _category(parts, vocabulary) or item.category
-    if category != item.category:
+    own = spelled(item.category, vocabulary)  # the vocabulary may be spelled anew since
+    category = _category(parts, vocabulary) or own
+    if category != own:
         return VerdictAction.RELABEL, category, box
     if box != item.bbox_xyxy_px:
         return VerdictAction.ADJUST, category, box

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region, Scene, Tile
 from lae_tasks.geometry import box_overlap, suppress_duplicates
-from lae_tasks.names import merge_names
+from lae_tasks.names import canonical_form, merge_names
 
 STAGE = "route"
 
@@ -22,7 +22,7 @@ class Candidate:
 
     Attributes:
         is_cut: It reaches a border of its tile that is not the scene's.
-        seen_whole: It is cut, but another tile has a region that is the same thing, whole.
+        seen_whole: It is cut, but another tile has the same thing whole, and that is not rejected.
         category: Its canonical name; None if it was not recognized.
         confidence: The score that the config names; None where it is not known.
     """
@@ -56,7 +56,9 @@ def run(
     """
     ledger = _ledger(labels, vocabulary, embedder, config)
     candidates = _candidates(labels, regions, tiles, scenes, ledger, config)
-    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates}
+    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates if not c.is_cut}
+    cut = _with_whole_views([c for c in candidates if c.is_cut], candidates, rulings, tiles, config)
+    rulings |= {c.region.region_id: _rule(c, vocabulary, config) for c in cut}
     for region_id in _duplicates(candidates, rulings, config):
         rulings[region_id] = (Outcome.REJECT, "duplicate")
     unlisted = dict(ledger)
@@ -88,23 +90,16 @@ def _candidates(
     ledger: Mapping[str, Merge],
     config: RouteConfig,
 ) -> list[Candidate]:
-    found = [regions[label.region_id] for label in labels]
-    cut = {r.region_id for r in found if _is_cut(r, tiles[r.tile_id], scenes[r.scene_id])}
-    whole: defaultdict[str, list[Region]] = defaultdict(list)
-    for region in found:
-        if region.region_id not in cut:
-            whole[region.scene_id].append(region)
     candidates = []
-    for label, region in zip(labels, found, strict=True):
-        is_cut = region.region_id in cut
-        tile, others = tiles[region.tile_id], whole[region.scene_id]
+    for label in labels:
+        region = regions[label.region_id]
         said = label.category_said
         candidates.append(
             Candidate(
                 label=label,
                 region=region,
-                is_cut=is_cut,
-                seen_whole=is_cut and _is_among(region, tile, others, config.nms_iou),
+                is_cut=_is_cut(region, tiles[region.tile_id], scenes[region.scene_id]),
+                seen_whole=False,
                 category=ledger[said].canonical if said else None,
                 confidence=getattr(label, config.score),
             )
@@ -151,15 +146,42 @@ def _is_cut(region: Region, tile: Tile, scene: Scene) -> bool:
     )
 
 
-def _is_among(region: Region, tile: Tile, others: Sequence[Region], min_iou: float) -> bool:
-    """Whether one of the others, as far as the region's tile shows it, is the same box."""
-    if not others:
-        return False
-    x, y, width, height = tile.window_px
-    boxes = np.array([other.bbox_xyxy_px for other in others], dtype=np.float64)
-    visible = np.clip(boxes, (x, y, x, y), (x + width, y + height, x + width, y + height))
-    box = np.array(region.bbox_xyxy_px, dtype=np.float64)
-    return bool(box_overlap(box, visible, "iou").max() > min_iou)
+def _with_whole_views(
+    cut: Sequence[Candidate],
+    candidates: Sequence[Candidate],
+    rulings: Mapping[str, tuple[Outcome, str]],
+    tiles: Mapping[str, Tile],
+    config: RouteConfig,
+) -> list[Candidate]:
+    """Looks among what is whole, and not rejected, for each thing that is cut.
+
+    Two regions are the same thing if the part of the whole one that the other's tile shows has the
+    same box.
+    """
+    if not config.reject_cut:
+        return list(cut)
+    whole: defaultdict[str, list[Region]] = defaultdict(list)
+    for each in candidates:
+        if not each.is_cut and rulings[each.region.region_id][0] is not Outcome.REJECT:
+            whole[each.region.scene_id].append(each.region)
+    boxes = {
+        scene_id: np.array([region.bbox_xyxy_px for region in found], dtype=np.float64)
+        for scene_id, found in whole.items()
+    }
+    tile_ids = {
+        scene_id: np.array([region.tile_id for region in found])
+        for scene_id, found in whole.items()
+    }
+    looked = []
+    for each in cut:
+        region = each.region
+        others = boxes.get(region.scene_id, np.empty((0, 4)))
+        others = others[tile_ids[region.scene_id] != region.tile_id] if len(others) else others
+        x, y, width, height = tiles[region.tile_id].window_px
+        visible = np.clip(others, (x, y, x, y), (x + width, y + height, x + width, y + height))
+        overlaps = box_overlap(np.array(region.bbox_xyxy_px, dtype=np.float64), visible)
+        looked.append(replace(each, seen_whole=bool((overlaps > config.nms_iou).any())))
+    return looked
 
 
 def _aspect(region: Region) -> float:
@@ -169,7 +191,7 @@ def _aspect(region: Region) -> float:
 
 def _clip_disagrees(candidate: Candidate) -> bool:
     second = candidate.label.clip_category
-    return second is not None and second != candidate.category
+    return second is not None and canonical_form(second) != canonical_form(candidate.category or "")
 
 
 def _duplicates(

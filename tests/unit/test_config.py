@@ -91,6 +91,12 @@ def test_an_error_names_line_key_and_remedy(tmp_path: Path, text: str, message: 
         load_config(write(tmp_path, text))
 
 
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lae.yaml").write_bytes(MINIMAL.encode("utf-16"))
+    with pytest.raises(ConfigError, match="not UTF-8; save it as UTF-8"):
+        load_config(tmp_path / "lae.yaml")
+
+
 def test_problems_are_told_in_the_order_of_their_lines(tmp_path: Path) -> None:
     text = MINIMAL + "route: {accept_at: 2}\ntile: {size_px: 0}\nthreads: 0\n"
     with pytest.raises(ConfigError) as told:

@@ -1,5 +1,6 @@
 """A night: what it registered stays, what another night registered is known."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,12 @@ def test_a_raw_folder_that_is_not_there_is_missed(night: Night, tmp_path: Path) 
     shutil.rmtree(tmp_path / "raw")
     with pytest.raises(ConfigError, match="there is no such folder"):
         run_stage(night, "ingest")
+
+
+def test_a_name_that_is_no_utf8_is_refused_once(night: Night, tmp_path: Path) -> None:
+    (tmp_path / "raw" / os.fsdecode(b"caf\xe9.tif")).write_bytes(b"x")
+    assert run_stage(night, "ingest").rejected_by_reason == {"unreadable name": 1}
+    assert run_stage(another(tmp_path, "2026-11-23"), "ingest").n_in == 0
 
 
 def test_a_night_is_a_date(tmp_path: Path) -> None:

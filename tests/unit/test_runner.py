@@ -139,7 +139,7 @@ def test_a_table_that_is_damaged_or_gone_is_refused(store: LocalStorage) -> None
 
 def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:
     store.write("runs/segment/2026-11-22/0000.json", b"{}")
-    with pytest.raises(ContractError, match=r"0000\.json: not a manifest.*delete it and run"):
+    with pytest.raises(ContractError, match=r"0000\.json: not a manifest.*delete runs/segment"):
         run(store, WORK, [], [])
     store.write("runs/segment/2026-11-22/0000.json", b'{"stage": "segment", "schema_version": 1}')
     with pytest.raises(ContractError, match=r"another engine wrote.*set `store` to a new place"):

@@ -158,6 +158,11 @@ def test_a_night_that_was_never_routed_is_left_out(world: World) -> None:
     assert (state.nights, state.unfinished) == ([], [])
 
 
+def test_a_night_that_lost_its_ingest_is_not_left_out_silently(routed: World) -> None:
+    routed.store.delete(f"runs/ingest/{NIGHT}/all.json")
+    assert load_state(routed.store).unfinished == [NIGHT]
+
+
 def test_a_night_without_scenes_is_left_out(world: World) -> None:
     ingest(world)
     commit(world, "route", "all", (Decision, Merge), ())

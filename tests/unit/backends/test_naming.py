@@ -68,10 +68,17 @@ def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"classify\.model is not set"):
         LocalClassifier(ClassifyConfig(), threads=1)
+    with pytest.raises(ConfigError, match=r"empty: no config\.json in it"):
+        LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
+    for name in ("none", "empty"):
+        with pytest.raises(ConfigError, match=rf"{name}: no open_clip_config\.json in it"):
+            ClipEmbedder(f"local-dir:{tmp_path / name}", "cpu", threads=1)
+    with pytest.raises(ConfigError, match="no open_clip_config"):
+        ClipEmbedder("local-dir:", "cpu", threads=1)
+    (tmp_path / "empty" / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="empty: transformers cannot load it"):
         LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
-    with pytest.raises(ConfigError, match="none': no such folder; use local-dir:FOLDER"):
-        ClipEmbedder(f"local-dir:{tmp_path / 'none'}", "cpu", threads=1)
+    (tmp_path / "empty" / "open_clip_config.json").write_text("{}")
     with pytest.raises(ConfigError, match="open_clip cannot load it"):
         ClipEmbedder(f"local-dir:{tmp_path / 'empty'}", "cpu", threads=1)
     # An architecture alone would be weights by chance.

@@ -88,8 +88,28 @@ def test_a_folder_with_other_files_is_not_touched(store, tmp_path, name):
     assert mine.read_text() == "mine"
 
 
+def test_two_pulls_that_die_leave_nothing_to_a_third(store, tmp_path, monkeypatch):
+    def die(done, of):
+        raise KeyboardInterrupt
+
+    for version in ("v1.0.1", "v1.0.0"):
+        with pytest.raises(KeyboardInterrupt):
+            pull(store, version, tmp_path, die)
+    pull(store, "v1.0.1", tmp_path)
+    assert verify(tmp_path) == []
+
+
+def test_a_foreign_manifest_part_does_not_make_a_folder_ours(store, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "manifest.json.part").write_text("mine")
+    with pytest.raises(ContractError, match="not a release's manifest"):
+        pull(store, "v1.0.0", tmp_path)
+
+
 def test_a_file_is_no_folder_to_pull_to(store, tmp_path):
     (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="Not a directory; give another folder"):
+        pull(store, "v1.0.0", tmp_path / "file" / "sub")
     with pytest.raises(ConfigError, match="is a file; give a folder"):
         pull(store, "v1.0.0", tmp_path / "file")
 

@@ -257,6 +257,12 @@ def test_a_malformed_result_rejects_the_annotation(
     assert isinstance(answer, Rejection) and answer.reason == "malformed result"
 
 
+def test_a_vocabulary_that_is_respelled_relabels_nothing(steward: Steward) -> None:
+    respelled = [item.category.title() for item in steward.task.items]
+    steward.rest("rest-unchecked")
+    assert read_verdicts(steward.submit(), steward.task.items, respelled) == []
+
+
 def test_an_arrow_between_two_boxes_says_nothing(steward: Steward) -> None:
     steward.rest("rest-accept")
     before = read(steward)

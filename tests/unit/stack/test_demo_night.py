@@ -117,5 +117,5 @@ def test_other_imagery_than_is_there_is_refused_before_anything_starts(tmp_path)
     demo.check(settings)
     demo.check(settings, scenes=8, seed=0)
     for other in ({"scenes": 20}, {"size": 512}, {"seed": 7}):
-        with pytest.raises(StackError, match="8 scenes of 1024 px, seed 0; remove"):
+        with pytest.raises(StackError, match="8 scenes of 1024 px, seed 0; leave out"):
             demo.check(settings, **other)

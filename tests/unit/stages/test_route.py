@@ -146,6 +146,28 @@ def test_what_is_cut_goes_only_if_another_tile_has_it_whole(
     assert f"{found.outcome} {found.rule}" == rule
 
 
+@pytest.mark.parametrize(
+    ("tile_id", "bbox", "said"),
+    [
+        ("t2", (450, 10, 520, 60), {"category_said": None}),
+        ("t2", (450, 10, 520, 60), {"token_confidence": 0.1}),
+        ("t1", (450, 10, 499, 60), {"category_said": "airplane"}),  # a pixel off the same border
+    ],
+)
+def test_what_is_cut_is_not_lost_to_a_whole_view_that_is_none(
+    tile_id: str, bbox: tuple[int, int, int, int], said: dict[str, Any]
+) -> None:
+    cut = region("r1", bbox_xyxy_px=(450, 10, 500, 60))
+    other = region("r2", tile_id=tile_id, bbox_xyxy_px=bbox)
+    found = decide([make_label("r1"), make_label("r2", **said)], [cut, other])["r1"]
+    assert f"{found.outcome} {found.rule}" == "review seen_in_part"
+
+
+def test_a_second_name_in_the_plural_agrees() -> None:
+    found = decide([make_label(clip_category="Ships")], [region()], ("ship", "ships"))["r1"]
+    assert found.rule == "confident"
+
+
 def test_another_category_at_the_same_place_is_no_duplicate() -> None:
     labels = [make_label("r1"), make_label("r2", category_said="vehicle", clip_category="vehicle")]
     found = decide(labels, [region("r1"), region("r2")])
