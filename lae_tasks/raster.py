@@ -5,56 +5,39 @@ raises UnreadableError instead of giving noise.
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.crs
-import rasterio.warp
-from rasterio.enums import ColorInterp
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from lae_tasks.contracts import WindowPx
-from lae_tasks.errors import LaeError
+from lae_tasks.georeference import Affine6, georeference
+from lae_tasks.orientation import Orientation
+from lae_tasks.raster_source import Source, UnreadableError, gdal_version, open_source
+from lae_tasks.storage import Storage
 
-_STRETCH_SAMPLE_PX = 1024
+__all__ = ["Raster", "RasterInfo", "Stretch", "UnreadableError", "gdal_version", "open_raster"]
 
-#: GDAL's own shortcuts show noise or black for what is damaged or missing.
-_STRICT = {
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
-    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
-    "GDAL_PAM_ENABLED": "NO",
-}
+_SAMPLE_PX = 1024
+"""Side of the sample that a stretch comes from; scenes up to twice as large are read whole."""
+_SAMPLE_WINDOW_PX = 128
 
-#: How a file of each GDAL driver that is used begins. All read pixels from the file itself; others,
-#: such as VRT or WMS, would follow what the file says to other files and hosts.
-_SIGNATURES = {
-    b"II*\0": "GTiff",
-    b"MM\0*": "GTiff",
-    b"II+\0": "GTiff",  # BigTIFF
-    b"MM\0+": "GTiff",
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"\0\0\0\x0cjP": "JP2OpenJPEG",
-    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
-}
+_MAX_BLOCK_BYTES = 1 << 30
+"""A window cannot be read without the blocks that it touches, and GDAL decodes a block whole."""
 
-Affine6 = tuple[float, float, float, float, float, float]
-
-
-class UnreadableError(LaeError):
-    """The file is no raster, or its pixels cannot be decoded."""
+_CMYK = (ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black)
+_RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
 @dataclass(frozen=True)
 class RasterInfo:
-    """What a raster says of itself; fields as in `contracts.Scene`."""
+    """What a raster says of itself, upright; fields as in `contracts.Scene`."""
 
     width_px: int
     height_px: int
@@ -77,181 +60,191 @@ class Stretch:
 class Raster:
     """An open raster; see `open_raster`."""
 
-    def __init__(self, source: rasterio.DatasetReader, bands: tuple[int, ...] | None) -> None:
-        self._source = source
-        self._bands = bands or _display_bands(source)
-        if max(self._bands) > source.count:
-            raise UnreadableError(f"band {max(self._bands)} asked for, the file has {source.count}")
-        if self._has_palette and source.dtypes[0] != "uint8":
-            raise UnreadableError(f"a palette of {source.dtypes[0]} cannot be shown; use 8 bits")
+    def __init__(self, source: Source, bands: tuple[int, ...] | None) -> None:
+        dataset = source.dataset
+        self._source, self._dataset = source, dataset
+        meaning = list(dataset.colorinterp)
+        self._is_cmyk = bands is None and all(ink in meaning for ink in _CMYK)
+        self._bands = bands or _display_bands(meaning)
+        _require_readable(dataset, self._bands)
+        self._place = georeference(dataset)
+        # A picture from a camera may lie on its side; what has a place on the ground does not.
+        tag = dataset.tags().get("EXIF_Orientation", "1") if self._place is None else "1"
+        self._upright = Orientation.of_exif(tag, dataset.width, dataset.height)
+        self._has_palette = meaning[self._bands[0] - 1] == ColorInterp.palette
+        self._has_mask = any(
+            MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1] for band in self._bands
+        )
 
     @property
     def info(self) -> RasterInfo:
         """Size, type and georeference."""
-        source = self._source
-        has_place = not source.transform.is_identity
-        crs = source.crs.to_string() if source.crs else None
-        transform = tuple(float(v) for v in source.transform)[:6] if has_place else None
+        dataset, place = self._dataset, self._place
+        with self._source.decoding("its header is damaged"):
+            sides = place.pixel_sides_m(dataset.width / 2, dataset.height / 2) if place else None
+            tags = dataset.tags()
         return RasterInfo(
-            width_px=source.width,
-            height_px=source.height,
-            bands=source.count,
-            dtype=source.dtypes[0],
-            crs=crs,
-            transform=transform,  # type: ignore[arg-type]
-            gsd_m=_ground_sampling_distance_m(source) if crs and has_place else None,
-            acquired_at=_acquired_at(source),
+            width_px=self._upright.width_px,
+            height_px=self._upright.height_px,
+            bands=dataset.count,
+            dtype=dataset.dtypes[0],
+            crs=place.crs if place else None,
+            transform=place.transform if place else None,
+            gsd_m=round(sum(sides) / 2, 6) if sides else None,
+            acquired_at=_acquired_at(tags),
         )
 
     def check(self) -> None:
         """Decodes every block once. Raises UnreadableError where one is damaged."""
-        for _, window in self._source.block_windows(1):
+        for _, window in self._dataset.block_windows(1):
             self._read(window)
 
     def stretch(self, percentiles: tuple[float, ...]) -> Stretch | None:
-        """The scene's stretch, from a sample of at most 1024 x 1024 pixels.
+        """The scene's stretch, from overviews or from a sample spread over the scene.
 
         None for 8-bit data: it was made for display already, and stretching it again would
         change colours from scene to scene for nothing.
         """
-        if self._source.dtypes[0] == "uint8" or self._has_palette:
+        # Fewer bits than its type has, such as masks of one bit, are dark without a stretch.
+        bits = int(self._dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))
+        if self._has_palette or (self._dataset.dtypes[0] == "uint8" and bits == 8):
             return None
-        scale = max(1.0, max(self._source.width, self._source.height) / _STRETCH_SAMPLE_PX)
-        shape = (math.ceil(self._source.height / scale), math.ceil(self._source.width / scale))
-        whole = Window(0, 0, self._source.width, self._source.height)
-        values, valid = self._read(whole, shape)
-        if not valid.any():
+        values = np.concatenate(list(self._samples()), axis=1)
+        if not values.size:
             return Stretch(np.zeros(len(values)), np.ones(len(values)))
-        low, high = np.percentile(values[:, valid], percentiles, axis=1)
+        low, high = np.percentile(values, percentiles, axis=1)
         return Stretch(low, np.maximum(high, low + 1e-9))
+
+    def _samples(self) -> Iterator[npt.NDArray[np.float64]]:
+        """Valid values of the shown bands, (bands, n), from all over the scene."""
+        width, height = self._dataset.width, self._dataset.height
+        scale = max(1.0, max(width, height) / _SAMPLE_PX)
+        if scale <= 2 or self._dataset.overviews(1):
+            shape = (math.ceil(height / scale), math.ceil(width / scale))
+            values, valid = self._read(Window(0, 0, width, height), shape)
+            yield values[:, valid].astype(np.float64)
+            return
+        # Without overviews a smaller picture of the whole would decode all of it.
+        side = _SAMPLE_WINDOW_PX
+        columns, rows = (
+            np.linspace(0, max(0, length - side), min(8, math.ceil(length / side))).astype(int)
+            for length in (width, height)
+        )
+        for row in rows.tolist():
+            for column in columns.tolist():
+                values, valid = self._read(Window(column, row, min(side, width), min(side, height)))
+                yield values[:, valid].astype(np.float64)
 
     def read_rgb(
         self, window_px: WindowPx, stretch: Stretch | None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """A window as uint8 RGB (height, width, 3), and where it holds data (height, width)."""
-        x, y, width, height = window_px
-        values, valid = self._read(Window(x, y, width, height))
+        values, valid = self._read(Window(*self._upright.stored_window(window_px)))
         if stretch:
             span = (stretch.high - stretch.low)[:, None, None]
             values = (values - stretch.low[:, None, None]) / span * 255
-        rgb = np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8)
-        rgb[:, ~valid] = 0
-        if len(rgb) == 1:
-            rgb = self._colour(rgb)
-        return np.ascontiguousarray(rgb.transpose(1, 2, 0)), valid
+        shown = values if values.dtype == np.uint8 else _to_bytes(values)
+        if not valid.all():
+            shown = np.where(valid, shown, np.uint8(0))
+        rgb = self._coloured(shown)
+        upright = self._upright.apply(rgb.transpose(1, 2, 0))
+        return np.ascontiguousarray(upright), self._upright.apply(valid)
 
     def _read(
         self, window: Window, shape: tuple[int, int] | None = None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Shown bands as float64 (bands, h, w), and the mask of data (h, w)."""
-        try:
-            size = shape or (int(window.height), int(window.width))
-            raw = self._source.read(self._bands, window=window, out_shape=(len(self._bands), *size))
-            valid = self._source.dataset_mask(window=window, out_shape=size) > 0
-        except (RasterioError, RasterioIOError) as error:
-            raise UnreadableError(f"pixels cannot be decoded: {_root_cause(error)}") from error
-        if np.iscomplexobj(raw):  # radar: show the amplitude
-            raw = np.abs(raw)
-        values = raw.astype(np.float64)
-        return values, valid & np.isfinite(values).all(axis=0)
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Shown bands as they are stored (bands, h, w), and the mask of data (h, w).
 
-    def _colour(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """One band as three: by its palette if it has one, else as grey."""
+        Of complex values, as radar has them, the amplitude.
+        """
+        size = shape or (int(window.height), int(window.width))
+        with self._source.decoding("pixels cannot be decoded"):
+            values = self._dataset.read(
+                self._bands, window=window, out_shape=(len(self._bands), *size)
+            )
+            valid = (
+                self._dataset.dataset_mask(window=window, out_shape=size) > 0
+                if self._has_mask
+                else np.ones(size, dtype=bool)
+            )
+        if np.iscomplexobj(values):
+            values = np.abs(values)
+        if np.issubdtype(values.dtype, np.floating):
+            valid = valid & np.isfinite(values).all(axis=0)
+        return values, valid
+
+    def _coloured(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """What the bands mean as RGB (3, h, w): inks, a palette's numbers, or grey."""
+        if self._is_cmyk:
+            light = 255 - values.astype(np.uint16)
+            lit: npt.NDArray[np.uint8] = (light[:3] * light[3] // 255).astype(np.uint8)
+            return lit
+        if len(values) == 3:
+            return values
         if not self._has_palette:
-            return np.repeat(grey, 3, axis=0)
+            return np.repeat(values, 3, axis=0)
         table = np.zeros((256, 3), dtype=np.uint8)
-        for value, colour in self._source.colormap(self._bands[0]).items():
+        for value, colour in self._dataset.colormap(self._bands[0]).items():
             table[value] = colour[:3]
-        coloured: npt.NDArray[np.uint8] = table[grey[0]].transpose(2, 0, 1)
+        coloured: npt.NDArray[np.uint8] = table[values[0]].transpose(2, 0, 1)
         return coloured
-
-    @property
-    def _has_palette(self) -> bool:
-        return bool(self._source.colorinterp[self._bands[0] - 1] == ColorInterp.palette)
 
 
 @contextmanager
-def open_raster(path: Path, bands: tuple[int, ...] | None = None) -> Iterator[Raster]:
-    """Opens a local raster file.
+def open_raster(
+    storage: Storage, key: str, bands: tuple[int, ...] | None = None
+) -> Iterator[Raster]:
+    """Opens a raster file; of an S3 object only the ranges that are needed are fetched.
 
     Args:
-        path: The file.
+        storage: Where it lies.
+        key: Its key there.
         bands: 1-based bands that `read_rgb` shows, one or three; by default the file's red, green
-            and blue, else its first three, else its first.
+            and blue, else its inks, else its first three, else its first.
 
     Raises:
         UnreadableError: If it is no raster.
+        MissingObjectError: If it is not there.
     """
-    with (
-        warnings.catch_warnings(),
-        rasterio.Env(**_STRICT),
-    ):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            source = rasterio.open(path, driver=_driver(path))
-        except (RasterioError, RasterioIOError) as error:
-            raise UnreadableError(f"not a raster that GDAL knows: {_root_cause(error)}") from error
-        with source:
-            if source.count == 0:
-                raise UnreadableError("the file is a container without bands of its own")
-            yield Raster(source, bands)
+    with open_source(storage, key) as source:
+        if source.dataset.count == 0:
+            raise UnreadableError("the file is a container without bands of its own")
+        with source.decoding("its header is damaged"):
+            raster = Raster(source, bands)
+        yield raster
 
 
-def _driver(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(16)
-    for signature, driver in _SIGNATURES.items():
-        if start.startswith(signature):
-            return driver
-    raise UnreadableError("not a raster: it begins neither as TIFF, PNG, JPEG nor JPEG 2000 does")
+def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> None:
+    if max(bands) > dataset.count:
+        raise UnreadableError(f"band {max(bands)} asked for, the file has {dataset.count}")
+    dtype = dataset.dtypes[0]
+    if dataset.colorinterp[bands[0] - 1] == ColorInterp.palette and dtype != "uint8":
+        raise UnreadableError(f"a palette of {dtype} cannot be shown; use 8 bits")
+    rows, columns = dataset.block_shapes[0]
+    size_bytes = rows * columns * np.dtype(dtype).itemsize * dataset.count
+    if size_bytes > _MAX_BLOCK_BYTES:
+        raise UnreadableError(
+            f"its blocks of {columns} x {rows} px take {size_bytes / 1e9:.1f} GB each; write it in "
+            "tiles, as by gdal_translate -co TILED=YES"
+        )
 
 
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip()
+def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    shown: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8)
+    return shown
 
 
-def _display_bands(source: rasterio.DatasetReader) -> tuple[int, ...]:
-    meaning = list(source.colorinterp)
-    rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(colour in meaning for colour in rgb):
-        return tuple(meaning.index(colour) + 1 for colour in rgb)
+def _display_bands(meaning: list[ColorInterp]) -> tuple[int, ...]:
+    for colours in (_RGB, _CMYK):
+        if all(colour in meaning for colour in colours):
+            return tuple(meaning.index(colour) + 1 for colour in colours)
     shown = [i + 1 for i, colour in enumerate(meaning) if colour != ColorInterp.alpha]
     return tuple(shown[:3]) if len(shown) >= 3 else (1,)
 
 
-def _ground_sampling_distance_m(source: rasterio.DatasetReader) -> float | None:
-    """Mean length of a pixel's sides in metres, at the centre; None if the CRS knows no metres."""
-    x, y = source.transform @ (source.width / 2, source.height / 2)
-    if (
-        source.crs.is_geographic
-    ):  # degrees: https://en.wikipedia.org/wiki/Geographic_coordinate_system
-        metres_x, metres_y = 111_320 * math.cos(math.radians(y)), 110_574.0
-    else:
-        try:
-            factor = source.crs.linear_units_factor[1]
-        except CRSError:  # an engineering or local system
-            return None
-        metres_x = metres_y = factor
-        if source.crs.to_epsg() in (3857, 3395):  # Mercator stretches by 1 / cos(latitude)
-            _, latitude = rasterio.warp.transform(source.crs, "EPSG:4326", [x], [y])
-            metres_x = metres_y = factor * math.cos(math.radians(latitude[0]))
-    t = source.transform
-    column = math.hypot(t.a * metres_x, t.d * metres_y)
-    row = math.hypot(t.b * metres_x, t.e * metres_y)
-    return round((column + row) / 2, 6)
-
-
-def _acquired_at(source: rasterio.DatasetReader) -> str | None:
+def _acquired_at(tags: dict[str, str]) -> str | None:
     """The time of the picture from TIFF or EXIF tags (`YYYY:MM:DD HH:MM:SS`), as ISO 8601."""
-    tags = source.tags()
     text = tags.get("EXIF_DateTimeOriginal") or tags.get("TIFFTAG_DATETIME")
     if not text or len(text) < 19 or not text[:4].isdigit():
         return None
     return f"{text[:10].replace(':', '-')}T{text[11:19]}"
-
-
-def gdal_version() -> str:
-    """The version of the GDAL that reads rasters here."""
-    return str(rasterio.__gdal_version__)

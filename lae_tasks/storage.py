@@ -5,6 +5,8 @@ kinds are used by the same code; S3 credentials and endpoint come from boto3's o
 (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL_S3`, …) or from a client that the caller made.
 """
 
+import base64
+import hashlib
 import logging
 import os
 import shutil
@@ -12,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote
 
 import boto3
@@ -20,6 +22,7 @@ import botocore.exceptions
 from botocore.config import Config as BotoConfig
 
 from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError
+from lae_tasks.ranges import RangeFile
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,19 @@ class Storage(Protocol):
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file that can be read anywhere. Raises MissingObjectError.
+
+        Of a remote object only what is read is fetched. If it changes meanwhile, reading on raises
+        ConflictError.
+        """
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's own file on this machine; None where it is not one."""
+
+    def sha256(self, key: str) -> str:
+        """Hex digest of the object's content, without holding it. Raises MissingObjectError."""
 
     def write(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
@@ -174,7 +190,10 @@ class S3Storage:
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""
-        body = self._call("get_object", key)["Body"]
+        return self._body(key)
+
+    def _body(self, key: str, **arguments: str) -> bytes:
+        body = self._call("get_object", key, **arguments)["Body"]
         try:
             return bytes(body.read())
         except (botocore.exceptions.BotoCoreError, OSError) as error:
@@ -190,6 +209,36 @@ class S3Storage:
         if if_match is not None:
             condition["IfMatch"] = f'"{if_match}"'
         self._call("put_object", key, Body=data, **condition)
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file that is read by ranges; see `Storage.open`."""
+        head = self._call("head_object", key)
+        etag = head["ETag"]
+
+        def fetch(start: int, end: int) -> bytes:
+            place = {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag}
+            return self._body(key, **place)
+
+        return cast(BinaryIO, RangeFile(fetch, head["ContentLength"]))
+
+    def local_path(self, key: str) -> Path | None:
+        """None: an S3 object lies elsewhere."""
+        return None
+
+    def sha256(self, key: str) -> str:
+        """Hex digest of the object's content: as the server keeps it, else by reading it once."""
+        head = self._call("head_object", key, ChecksumMode="ENABLED")
+        kept = head.get("ChecksumSHA256")
+        if kept and head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in kept:
+            return base64.b64decode(kept).hex()
+        digest = hashlib.sha256()
+        body = self._call("get_object", key)["Body"]
+        try:
+            for chunk in body.iter_chunks(1 << 20):
+                digest.update(chunk)
+        except (botocore.exceptions.BotoCoreError, OSError) as error:
+            raise TransientError(f"reading {self.uri}/{key}: {error}") from error
+        return digest.hexdigest()
 
     def download(self, key: str, path: Path) -> None:
         """Copies an object to a local file without holding it in memory."""
@@ -287,6 +336,25 @@ class LocalStorage:
             raise ConflictError(f"{self.root}/{key}: is there already") from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file. Raises MissingObjectError."""
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise MissingObjectError(f"{self.root}/{key}: no such object") from error
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's file."""
+        return self._path(key)
+
+    def sha256(self, key: str) -> str:
+        """Hex digest of the object's content. Raises MissingObjectError."""
+        try:
+            with self._path(key).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def download(self, key: str, path: Path) -> None:
         """Copies an object to a local file without holding it in memory."""

@@ -1,21 +1,21 @@
 """Ingest: objects below the raw prefix become registered Scenes."""
 
-import hashlib
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from lae_tasks.config import IngestConfig
 from lae_tasks.contracts import Assignment, Done, Rejection, Scene
 from lae_tasks.raster import UnreadableError, open_raster
-from lae_tasks.storage import ObjectInfo, Storage
+from lae_tasks.raster_source import SIDECARS
+from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
 
 logger = logging.getLogger(__name__)
 
 STAGE = "ingest"
-_ID_HEX_DIGITS = 16
+#: Hex digits of the content's sha256 that are a scene's id.
+SCENE_ID_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def run(
     config: IngestConfig,
     kept: Sequence[Registered] = (),
 ) -> Iterator[Done | Rejection]:
-    """Reads every object whole once, and registers those that are sound.
+    """Registers every object that is a raster; its pixels are decoded when it is tiled.
 
     Args:
         objects: What to read.
@@ -89,26 +89,25 @@ def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejec
     if record_id(info.key) != info.key:
         return _rejected(info, "unreadable name", "the file's name is not UTF-8; rename it")
     suffix = PurePosixPath(info.key).suffix.lower()
+    if suffix in SIDECARS:
+        return _rejected(info, "sidecar", "no scene of its own: it is read with the one beside it")
     if suffix not in config.suffixes:
         return _rejected(info, "unsupported", f"suffix {suffix!r} is not in ingest.suffixes")
     if info.size_bytes == 0:
         return _rejected(info, "empty", "the object has 0 bytes; upload it again")
-    with tempfile.TemporaryDirectory(prefix="lae-ingest-") as folder:
-        path = Path(folder) / f"scene{suffix}"
-        raw.download(info.key, path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        try:
-            with open_raster(path) as raster:
-                facts = raster.info
-                if facts.width_px * facts.height_px > config.max_pixels:
-                    size = f"{facts.width_px} x {facts.height_px} px"
-                    return _rejected(info, "too large", f"{size}: more than ingest.max_pixels")
-                raster.check()
-        except UnreadableError as error:
-            return _rejected(info, "unreadable", str(error).replace(str(path), info.key))
+    try:
+        with open_raster(raw, info.key) as raster:
+            facts = raster.info
+        if facts.width_px * facts.height_px > config.max_pixels:
+            size = f"{facts.width_px} x {facts.height_px} px"
+            return _rejected(info, "too large", f"{size}: more than ingest.max_pixels")
+        digest = raw.sha256(info.key)
+    except UnreadableError as error:
+        return _rejected(info, "unreadable", str(error))
+    except MissingObjectError:
+        return _rejected(info, "gone", "the object was removed while the night began")
     return Scene(
-        scene_id=digest[:_ID_HEX_DIGITS],
+        scene_id=digest[:SCENE_ID_DIGITS],
         raw_key=info.key,
         etag=info.etag,
         size_bytes=info.size_bytes,

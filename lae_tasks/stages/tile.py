@@ -2,9 +2,7 @@
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +10,10 @@ from PIL import Image
 
 from lae_tasks.config import TileConfig
 from lae_tasks.contracts import Done, Rejection, Scene, Tile
+from lae_tasks.errors import TransientError
 from lae_tasks.geometry import tile_windows
 from lae_tasks.raster import Raster, UnreadableError, open_raster
+from lae_tasks.stages.ingest import SCENE_ID_DIGITS
 from lae_tasks.storage import MissingObjectError, Storage
 
 STAGE = "tile"
@@ -38,18 +38,28 @@ def run(
 
 
 def _rejected(scene: Scene, reason: str, detail: str) -> Rejection:
-    return Rejection(rejected_id=scene.scene_id, stage=STAGE, reason=reason, detail=detail)
+    return Rejection(
+        rejected_id=scene.scene_id,
+        stage=STAGE,
+        reason=reason,
+        detail=f"{scene.raw_key}: {detail}",
+    )
 
 
 def _cut(scene: Scene, raw: Storage, store: Storage, config: TileConfig) -> Done | Rejection:
-    with tempfile.TemporaryDirectory(prefix="lae-tile-") as folder:
-        path = Path(folder) / f"scene{PurePosixPath(scene.raw_key).suffix.lower()}"
-        raw.download(scene.raw_key, path)
-        with path.open("rb") as file:
-            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(scene.scene_id):
-                return _rejected(scene, "changed", "the object changed after it was registered")
-        with open_raster(path, config.bands) as raster:
-            return _cut_open(scene, raster, store, config)
+    info = raw.stat(scene.raw_key)
+    # Uploaded again it has another etag, and may be the same.
+    if info and info.etag != scene.etag and not _is_same(scene, raw):
+        return _rejected(scene, "changed", "the object changed after it was registered")
+    with open_raster(raw, scene.raw_key, config.bands) as raster:
+        result = _cut_open(scene, raster, store, config)
+    if raw.stat(scene.raw_key) != info:
+        raise TransientError(f"{raw.uri}/{scene.raw_key}: was replaced while it was read")
+    return result
+
+
+def _is_same(scene: Scene, raw: Storage) -> bool:
+    return raw.sha256(scene.raw_key)[:SCENE_ID_DIGITS] == scene.scene_id
 
 
 def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) -> Done:

@@ -11,19 +11,16 @@ from lae_tasks.contracts import Rejection
 from lae_tasks.local import open_night, run_night
 from lae_tasks.runner import iter_manifests
 from lae_tasks.state import load_state
-from lae_tasks.status import read_status
+from lae_tasks.status import read_rejections, read_status
 from lae_tasks.tables import read_table
 
 IMAGERY = os.environ.get("LAE_IMAGERY")
 NIGHT = "2026-11-22"
 
-#: What each difficult file becomes; everything else in the two folders is a scene.
-REFUSED = {
-    "formats/corrupt_tile.tif": "unreadable",
-    "formats/external_mask.tif.msk": "unsupported",
-    "formats/truncated.jpg": "unreadable",
-    "formats/truncated.tif": "unreadable",
-}
+#: Damage that shows when the pixels are decoded; everything else in the two folders is tiled.
+DAMAGED = {"formats/corrupt_tile.tif", "formats/truncated.jpg", "formats/truncated.tif"}
+#: It is read with the scene beside it.
+MASK = "formats/external_mask.tif.msk"
 #: Larger than a unit of this test should be: 62 million pixels of class codes.
 HUGE = "formats/palette_landcover_7168x8704.tif"
 
@@ -53,8 +50,11 @@ def test_every_file_is_a_scene_or_a_rejection(tmp_path: Path) -> None:
     (ingest,) = iter_manifests(night.store, "ingest", NIGHT)
     rejections = read_table(night.store, ingest.outputs[-1], Rejection)
     refused = {r.rejected_id: r.reason for r in rejections}
-    assert refused == REFUSED | {HUGE: "too large"}
+    assert refused == {MASK: "sidecar", HUGE: "too large"}
     assert {s.raw_key for s in state.scenes.values()} | set(refused) == set(names)
+    damaged = [r for r in read_rejections(night.store, NIGHT) if r.stage == "tile"]
+    assert {state.scenes[r.rejected_id].raw_key for r in damaged} == DAMAGED
+    assert {r.reason for r in damaged} == {"unreadable"}
     assert len(names) == 34
     status = read_status(night.store, NIGHT)
     assert status.tiles == len(state.tiles) > 29

@@ -1,6 +1,7 @@
 """Raster: every kind of source as 8-bit RGB, and damage found instead of shown as noise."""
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,19 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
-from lae_tasks.raster import UnreadableError, open_raster
+from lae_tasks.raster import Raster, UnreadableError, open_raster
+from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import gradient, write_raster
 
 IMAGERY = os.environ.get("LAE_IMAGERY")
 
 
+def opened(path: Path, bands: tuple[int, ...] | None = None) -> AbstractContextManager[Raster]:
+    return open_raster(LocalStorage(path.parent), path.name, bands)
+
+
 def read(path: Path, bands: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    with open_raster(path, bands) as raster:
+    with opened(path, bands) as raster:
         info = raster.info
         window = (0, 0, info.width_px, info.height_px)
         return raster.read_rgb(window, raster.stretch((2.0, 98.0)))
@@ -42,7 +48,7 @@ def test_other_types_are_stretched_to_eight_bits(tmp_path: Path, dtype: str, top
 
 def test_the_stretch_is_the_scenes_not_the_tiles(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", gradient(1, 100, 100, "uint16", 10_000))
-    with open_raster(path) as raster:
+    with opened(path) as raster:
         stretch = raster.stretch((0.0, 100.0))
         dark, _ = raster.read_rgb((0, 0, 100, 10), stretch)
         bright, _ = raster.read_rgb((0, 90, 100, 10), stretch)
@@ -103,14 +109,14 @@ def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:
     )
     found = []
     for path in (metric, mercator, degrees):
-        with open_raster(path) as raster:
+        with opened(path) as raster:
             found.append(raster.info.gsd_m)
     assert found == pytest.approx([0.5, 1.0, 1.11], rel=0.01)
 
 
 def test_without_a_georeference_there_is_none(tmp_path: Path) -> None:
     Image.fromarray(gradient(3, 9, 9).transpose(1, 2, 0)).save(tmp_path / "a.png")
-    with open_raster(tmp_path / "a.png") as raster:
+    with opened(tmp_path / "a.png") as raster:
         assert (raster.info.crs, raster.info.transform, raster.info.gsd_m) == (None, None, None)
 
 
@@ -121,15 +127,15 @@ def test_a_file_cut_in_half_is_unreadable(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(noise).save(whole)
     half = tmp_path / f"half{suffix}"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(UnreadableError), open_raster(half) as raster:
+    with pytest.raises(UnreadableError), opened(half) as raster:
         raster.check()
-    with open_raster(whole) as raster:
+    with opened(whole) as raster:
         raster.check()
 
 
 def test_a_text_file_is_no_raster(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("not a picture")
-    with pytest.raises(UnreadableError, match="not a raster"), open_raster(tmp_path / "a.tif"):
+    with pytest.raises(UnreadableError, match="not a raster"), opened(tmp_path / "a.tif"):
         pass
 
 
@@ -145,7 +151,7 @@ def test_real_images_are_read_and_damaged_ones_refused() -> None:
     ]
     for path in files:
         try:
-            with open_raster(path) as raster:
+            with opened(path) as raster:
                 raster.check()
                 info = raster.info
                 window = (0, 0, min(256, info.width_px), min(256, info.height_px))
@@ -166,18 +172,18 @@ def test_a_file_that_points_elsewhere_is_not_followed(tmp_path: Path) -> None:
         f"<SimpleSource><SourceFilename>{tmp_path / 'secret.tif'}</SourceFilename>"
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    with pytest.raises(UnreadableError, match="not a raster"), open_raster(vrt):
+    with pytest.raises(UnreadableError, match="not a raster"), opened(vrt):
         pass
 
 
 def test_a_local_coordinate_system_has_no_resolution_in_metres(tmp_path: Path) -> None:
     local = 'LOCAL_CS["site",UNIT["metre",1]]'
     path = write_raster(tmp_path / "local.tif", gradient(1, 9, 9), crs=local)
-    with open_raster(path) as raster:
+    with opened(path) as raster:
         assert raster.info.gsd_m in (None, 0.5)
 
 
 def test_a_palette_of_sixteen_bits_is_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", gradient(1, 9, 9, "uint16", 900), photometric="palette")
-    with pytest.raises(UnreadableError, match="palette of uint16"), open_raster(path):
+    with pytest.raises(UnreadableError, match="palette of uint16"), opened(path):
         pass

@@ -1,5 +1,6 @@
 """Storage: the same behaviour on a local folder and on a real S3 server."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -37,6 +38,23 @@ def test_what_is_written_is_read_and_replaced(storage: Storage) -> None:
     storage.write("x/y.bin", b"one")
     storage.write("x/y.bin", b"two")
     assert storage.read("x/y.bin") == b"two"
+
+
+def test_an_object_is_read_anywhere_as_a_file(storage: Storage, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20_000  # several ranges
+    storage.write("x", content)
+    with storage.open("x") as file:
+        assert file.read(3) == content[:3]
+        assert file.seek(-5, 2) == len(content) - 5
+        assert file.read() == content[-5:]
+        assert file.read(1) == b""
+        file.seek(1_000_000)
+        assert file.read(2_000_000) == content[1_000_000:3_000_000]
+        assert file.tell() == 3_000_000
+    assert storage.sha256("x") == hashlib.sha256(content).hexdigest()
+    for read in (storage.open, storage.sha256):
+        with pytest.raises(MissingObjectError):
+            read("none")
 
 
 def test_stat_tells_size_and_a_changing_etag(storage: Storage) -> None:

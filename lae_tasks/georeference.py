@@ -1,0 +1,99 @@
+"""Where on the ground a raster lies: its CRS and transform, and pixels as metres and degrees."""
+
+import math
+from dataclasses import dataclass
+
+import rasterio
+import rasterio.crs
+import rasterio.transform
+import rasterio.warp
+from affine import Affine
+from rasterio.errors import CRSError, RasterioError
+
+Affine6 = tuple[float, float, float, float, float, float]
+
+#: Mercator stretches distances by 1 / cos(latitude).
+_MERCATOR = (3857, 3395)
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """The place of a raster.
+
+    Attributes:
+        crs: `EPSG:n` or WKT.
+        transform: Affine coefficients (a, b, c, d, e, f) from pixels, x to the right and y down,
+            to the CRS, as rasterio has them.
+    """
+
+    crs: str
+    transform: Affine6
+
+    def to_ground(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """A point in pixels as coordinates of the CRS."""
+        x, y = Affine(*self.transform) @ (x_px, y_px)
+        return float(x), float(y)
+
+    def lon_lat(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """A point in pixels as WGS 84 longitude and latitude in degrees.
+
+        None if the CRS cannot be brought to WGS 84, as a local one, or if it lies outside of it.
+        """
+        x, y = self.to_ground(x_px, y_px)
+        try:
+            longitude, latitude = rasterio.warp.transform(self._crs, "EPSG:4326", [x], [y])
+        except (CRSError, RasterioError):
+            return None
+        point = (float(longitude[0]), float(latitude[0]))
+        return point if all(map(math.isfinite, point)) else None
+
+    def pixel_sides_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """Lengths in metres of a pixel's sides, along its row and along its column, at a point.
+
+        None if the CRS knows no metres. In degrees, one of latitude is 110,574 m and one of
+        longitude 111,320 m times the cosine of the latitude
+        (https://en.wikipedia.org/wiki/Geographic_coordinate_system).
+        """
+        _, y = self.to_ground(x_px, y_px)
+        crs = self._crs
+        if crs.is_geographic:
+            metres_x, metres_y = 111_320 * math.cos(math.radians(y)), 110_574.0
+        else:
+            try:
+                factor = crs.linear_units_factor[1]
+            except CRSError:  # an engineering or local system
+                return None
+            metres_x = metres_y = factor
+            if crs.to_epsg() in _MERCATOR:
+                place = self.lon_lat(x_px, y_px)
+                if place is None:
+                    return None
+                metres_x = metres_y = factor * math.cos(math.radians(place[1]))
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(a * metres_x, d * metres_y), math.hypot(b * metres_x, e * metres_y)
+
+    @property
+    def _crs(self) -> rasterio.crs.CRS:
+        return rasterio.crs.CRS.from_user_input(self.crs)
+
+
+def georeference(source: rasterio.DatasetReader) -> Georeference | None:
+    """The place of an open raster: by its transform, else by its ground control points.
+
+    Of many control points the affine transform that fits them best is taken, which for radar in its
+    own geometry is an approximation. None where there is neither, or no CRS.
+    """
+    points, points_crs = source.gcps
+    if source.crs and not source.transform.is_identity:
+        return _placed(source.crs, source.transform)
+    if points and points_crs:
+        return _placed(points_crs, rasterio.transform.from_gcps(points))
+    return None
+
+
+def _placed(crs: rasterio.crs.CRS, transform: Affine) -> Georeference | None:
+    """The place; None if the transform maps the raster to nothing that there is."""
+    a, b, c, d, e, f = (float(value) for value in tuple(transform)[:6])
+    if not all(map(math.isfinite, (a, b, c, d, e, f))) or a * e == b * d:
+        return None
+    return Georeference(crs.to_string(), (a, b, c, d, e, f))

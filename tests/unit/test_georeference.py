@@ -1,0 +1,71 @@
+"""Where rasters lie: by transform, by control points, turned, and nowhere."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from PIL import Image
+from rasterio.control import GroundControlPoint
+
+from lae_tasks.georeference import Georeference
+from lae_tasks.raster import RasterInfo, open_raster
+from lae_tasks.storage import LocalStorage
+from tests.unit.rasters import gradient, write_raster
+
+UTM31 = "EPSG:32631"
+
+
+def info_of(path: Path) -> RasterInfo:
+    with open_raster(LocalStorage(path.parent), path.name) as raster:
+        return raster.info
+
+
+def test_a_turned_raster_keeps_its_resolution_and_place(tmp_path: Path) -> None:
+    turned = Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)
+    info = info_of(write_raster(tmp_path / "a.tif", gradient(1, 10, 10), transform=turned))
+    assert info.gsd_m == pytest.approx(0.5)
+    assert info.transform == pytest.approx(tuple(turned)[:6])
+    place = Georeference(UTM31, info.transform)
+    assert place.to_ground(0, 0) == (500_000, 5_000_000)
+    # 500,000 m east is the zone's central meridian.
+    assert place.lon_lat(0, 0) == pytest.approx((3.0, 45.1538), abs=1e-3)
+
+
+def test_control_points_give_a_place(tmp_path: Path) -> None:
+    points = [
+        GroundControlPoint(row=row, col=column, x=500_000 + 2 * column, y=5_000_000 - 2 * row)
+        for row in (0, 5, 10)
+        for column in (0, 5, 10)
+    ]
+    path = write_raster(
+        tmp_path / "gcps.tif", gradient(1, 10, 10), gcps=points, crs=UTM31, transform=None
+    )
+    info = info_of(path)
+    assert info.crs == UTM31
+    assert info.gsd_m == pytest.approx(2.0)
+    assert info.transform == pytest.approx((2, 0, 500_000, 0, -2, 5_000_000), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "north", "side_m"),
+    [("EPSG:3857", 8_399_738, 1.0), ("EPSG:4326", 60.0, 2 * 111_320 * 0.5)],
+)
+def test_metres_of_a_pixel_at_sixty_degrees_north(crs: str, north: float, side_m: float) -> None:
+    place = Georeference(crs, (2.0, 0.0, 0.0, 0.0, -2.0, north))
+    sides = place.pixel_sides_m(0, 0)
+    assert sides
+    assert sides[0] == pytest.approx(side_m, rel=1e-3)
+
+
+def test_a_place_outside_the_world_has_no_longitude() -> None:
+    place = Georeference(UTM31, (1.0, 0.0, math.inf, 0.0, -1.0, 0.0))
+    assert place.lon_lat(0, 0) is None
+
+
+def test_a_world_file_beside_a_picture_gives_no_crs(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((9, 9), 7, np.uint8)).save(path)
+    (tmp_path / "a.pgw").write_text("1\n0\n0\n-1\n100\n200\n")
+    assert info_of(path).crs is None
