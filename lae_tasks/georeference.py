@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import rasterio
 import rasterio.crs
@@ -9,6 +10,8 @@ import rasterio.transform
 import rasterio.warp
 from affine import Affine
 from rasterio.errors import CRSError, RasterioError
+
+from lae_tasks.contracts import Scene
 
 Affine6 = tuple[float, float, float, float, float, float]
 
@@ -41,7 +44,7 @@ class Georeference:
         """
         x, y = self.to_ground(x_px, y_px)
         try:
-            longitude, latitude = rasterio.warp.transform(self._crs, "EPSG:4326", [x], [y])
+            longitude, latitude = rasterio.warp.transform(_crs(self.crs), "EPSG:4326", [x], [y])
         except (CRSError, RasterioError):
             return None
         point = (float(longitude[0]), float(latitude[0]))
@@ -50,31 +53,51 @@ class Georeference:
     def pixel_sides_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Lengths in metres of a pixel's sides, along its row and along its column, at a point.
 
-        None if the CRS knows no metres. In degrees, one of latitude is 110,574 m and one of
-        longitude 111,320 m times the cosine of the latitude
-        (https://en.wikipedia.org/wiki/Geographic_coordinate_system).
+        None if the CRS knows no metres.
         """
-        _, y = self.to_ground(x_px, y_px)
-        crs = self._crs
-        if crs.is_geographic:
-            metres_x, metres_y = 111_320 * math.cos(math.radians(y)), 110_574.0
-        else:
-            try:
-                factor = crs.linear_units_factor[1]
-            except CRSError:  # an engineering or local system
-                return None
-            metres_x = metres_y = factor
-            if crs.to_epsg() in _MERCATOR:
-                place = self.lon_lat(x_px, y_px)
-                if place is None:
-                    return None
-                metres_x = metres_y = factor * math.cos(math.radians(place[1]))
+        units = self._units_m(x_px, y_px)
+        if units is None:
+            return None
         a, b, _, d, e, _ = self.transform
-        return math.hypot(a * metres_x, d * metres_y), math.hypot(b * metres_x, e * metres_y)
+        return math.hypot(a * units[0], d * units[1]), math.hypot(b * units[0], e * units[1])
 
-    @property
-    def _crs(self) -> rasterio.crs.CRS:
-        return rasterio.crs.CRS.from_user_input(self.crs)
+    def pixel_area_m2(self, x_px: float, y_px: float) -> float | None:
+        """What a pixel covers at a point; None if the CRS knows no metres."""
+        units = self._units_m(x_px, y_px)
+        a, b, _, d, e, _ = self.transform
+        return abs(a * e - b * d) * units[0] * units[1] if units else None
+
+    def _units_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """Metres of the CRS's units to the east and to the north, at a point.
+
+        One degree of latitude is 110,574 m and one of longitude 111,320 m times the cosine of the
+        latitude (https://en.wikipedia.org/wiki/Geographic_coordinate_system).
+        """
+        crs = _crs(self.crs)
+        if crs.is_geographic:
+            _, latitude = self.to_ground(x_px, y_px)
+            return 111_320 * math.cos(math.radians(latitude)), 110_574.0
+        try:
+            factor = float(crs.linear_units_factor[1])
+        except CRSError:  # an engineering or local system
+            return None
+        if crs.to_epsg() in _MERCATOR:
+            place = self.lon_lat(x_px, y_px)
+            if place is None:
+                return None
+            factor *= math.cos(math.radians(place[1]))
+        return factor, factor
+
+    def window(self, x_px: int, y_px: int) -> "Georeference":
+        """The place of a window of the raster that begins at a pixel."""
+        a, b, _, d, e, _ = self.transform
+        x, y = self.to_ground(x_px, y_px)
+        return Georeference(self.crs, (a, b, x, d, e, y))
+
+
+@cache
+def _crs(text: str) -> rasterio.crs.CRS:
+    return rasterio.crs.CRS.from_user_input(text)
 
 
 def georeference(source: rasterio.DatasetReader) -> Georeference | None:
@@ -89,6 +112,13 @@ def georeference(source: rasterio.DatasetReader) -> Georeference | None:
     if points and points_crs:
         return _placed(points_crs, rasterio.transform.from_gcps(points))
     return None
+
+
+def place_of(scene: Scene) -> Georeference | None:
+    """The place of a registered scene; None where it has none."""
+    if scene.crs is None or scene.transform is None:
+        return None
+    return Georeference(scene.crs, scene.transform)
 
 
 def _placed(crs: rasterio.crs.CRS, transform: Affine) -> Georeference | None:

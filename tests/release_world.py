@@ -10,6 +10,7 @@ from lae_tasks.contracts import (
     Outcome,
     PromptType,
     Region,
+    Scene,
     Tile,
     Verdict,
     VerdictAction,
@@ -127,6 +128,24 @@ class World:
         )
         self.state.verdicts[verdict.verdict_id] = verdict
         return verdict
+
+    def place(self, crs: str, transform: tuple[float, float, float, float, float, float]) -> None:
+        """Registers the scenes with a place on the ground."""
+        for tile in self.state.tiles.values():
+            self.state.scenes[tile.scene_id] = Scene(
+                scene_id=tile.scene_id,
+                raw_key=tile.raw_key,
+                etag="etag",
+                size_bytes=1,
+                width_px=SCENE_PX,
+                height_px=SCENE_PX,
+                bands=3,
+                dtype="uint8",
+                crs=crs,
+                transform=transform,
+                gsd_m=None,
+                acquired_at=None,
+            )
 
     def region_ids(self, category: str | None = None) -> list[str]:
         """Ids of the regions, of all or of those that the engine named so; largest first."""

@@ -3,7 +3,9 @@
 Beside COCO's own fields, an image carries `tile_id`, `scene_id`, `scene_key` and `window_px`
 (x, y, width, height in scene pixels), and an annotation `region_id`, `score`, `source` and
 `bbox_scene` (x, y, width, height of the whole object in scene pixels), so that what was cut into
-tiles can be put together again.
+tiles can be put together again. Where the scene has a place on the ground, an image carries `crs`
+and `transform` (rasterio's six coefficients, of this image), and an annotation `area_m2` and
+`lon_lat` (WGS 84, degrees) of the whole object.
 """
 
 import json
@@ -58,7 +60,9 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _image(image: ReleaseImage) -> dict[str, Any]:
-    return {
+    place = image.place
+    ground = {"crs": place.crs, "transform": list(place.transform)} if place else {}
+    return ground | {
         "id": image.image_id,
         "file_name": image.path,
         "width": image.width_px,
@@ -72,7 +76,12 @@ def _image(image: ReleaseImage) -> dict[str, Any]:
 
 
 def _annotation(annotation: Annotation, size: tuple[int, int]) -> dict[str, Any]:
-    return {
+    ground: dict[str, Any] = {}
+    if annotation.area_m2 is not None:
+        ground["area_m2"] = annotation.area_m2
+    if annotation.lon_lat is not None:
+        ground["lon_lat"] = list(annotation.lon_lat)
+    return ground | {
         "id": annotation.annotation_id,
         "image_id": annotation.image_id,
         "category_id": annotation.category_id,

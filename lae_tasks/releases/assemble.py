@@ -27,6 +27,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.georeference import Georeference, place_of
 from lae_tasks.names import spelled
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
@@ -73,11 +74,21 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
         config, parent, {item.category for items in objects.values() for item in items}
     )
     tiles = sorted(state.tiles.values(), key=_reading_order)
-    image_of = {tile.tile_id: _image(number, tile) for number, tile in enumerate(tiles, start=1)}
+    places = {scene.scene_id: place_of(scene) for scene in state.scenes.values()}
+    image_of = {
+        tile.tile_id: _image(number, tile, places.get(tile.scene_id))
+        for number, tile in enumerate(tiles, start=1)
+    }
     shown = _shown(objects, tiles, config.release.min_object_share, left_out)
     number_of = {category.name: category.category_id for category in categories}
     annotations = tuple(
-        _annotation(number, item, image_of[tile.tile_id], number_of[item.category])
+        _annotation(
+            number,
+            item,
+            image_of[tile.tile_id],
+            number_of[item.category],
+            places.get(item.scene_id),
+        )
         for number, (tile, item) in enumerate(shown, start=1)
     )
     images = tuple(image_of.values())
@@ -246,7 +257,7 @@ def _categories(
     return (*kept, *(Category(number, name) for number, name in enumerate(new, start=first)))
 
 
-def _image(number: int, tile: Tile) -> ReleaseImage:
+def _image(number: int, tile: Tile, place: Georeference | None) -> ReleaseImage:
     return ReleaseImage(
         image_id=number,
         tile_id=tile.tile_id,
@@ -255,6 +266,7 @@ def _image(number: int, tile: Tile) -> ReleaseImage:
         window_px=tile.window_px,
         key=tile.image_key,
         sha256=tile.image_sha256,
+        place=place.window(*tile.window_px[:2]) if place else None,
     )
 
 
@@ -301,12 +313,22 @@ def _part(item: _Object, window_px: WindowPx) -> tuple[Mask, BoxPx]:
     return part, (left - x, top - y, right - x, bottom - y)
 
 
-def _annotation(number: int, item: _Object, image: ReleaseImage, category_id: int) -> Annotation:
+def _annotation(
+    number: int,
+    item: _Object,
+    image: ReleaseImage,
+    category_id: int,
+    place: Georeference | None,
+) -> Annotation:
     part, box = _part(item, image.window_px)
     left, top = box[:2]
     if part.shape != item.mask.shape:  # cut by the tile's edge: what is left has its own box
         x0, y0, x1, y1 = mask_bbox(part)
         box = (left + x0, top + y0, left + x1, top + y1)
+    x0, y0, x1, y1 = item.bbox_xyxy_px
+    middle = (x0 + x1) / 2, (y0 + y1) / 2
+    pixel_m2 = place.pixel_area_m2(*middle) if place else None
+    lon_lat = place.lon_lat(*middle) if place else None
     return Annotation(
         annotation_id=number,
         image_id=image.image_id,
@@ -319,4 +341,7 @@ def _annotation(number: int, item: _Object, image: ReleaseImage, category_id: in
         bbox_scene_xyxy_px=item.bbox_xyxy_px,
         score=item.score,
         source=item.source,
+        # Rounded to what means something: a square decimetre, and a centimetre on the ground.
+        area_m2=round(float(item.mask.sum()) * pixel_m2, 2) if pixel_m2 else None,
+        lon_lat=(round(lon_lat[0], 7), round(lon_lat[1], 7)) if lon_lat else None,
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lae_tasks.contracts import BoxPx, WindowPx
+from lae_tasks.georeference import Georeference
 
 STEWARD = "steward"
 """Source of an annotation that a steward decided."""
@@ -28,6 +29,7 @@ class ReleaseImage:
         window_px: (x, y, width, height) in scene pixels.
         key: Key of the PNG in the store.
         sha256: Digest of that PNG.
+        place: Where the image lies on the ground; None where that is not known.
     """
 
     image_id: int
@@ -37,6 +39,7 @@ class ReleaseImage:
     window_px: WindowPx
     key: str
     sha256: str
+    place: Georeference | None = None
 
     @property
     def path(self) -> str:
@@ -64,6 +67,8 @@ class Annotation:
         mask_rle: COCO compressed RLE of the size of the image.
         area_px: Pixels of the mask on this image.
         bbox_scene_xyxy_px: Box of the whole object, in scene pixels.
+        area_m2: Ground that the whole object covers; None where the scene has no place.
+        lon_lat: WGS 84 longitude and latitude of the middle of its box, in degrees; None likewise.
         score: Confidence; 1.0 for what a steward decided.
         source: `engine:<rule>` or `steward`.
     """
@@ -79,6 +84,8 @@ class Annotation:
     bbox_scene_xyxy_px: BoxPx
     score: float
     source: str
+    area_m2: float | None = None
+    lon_lat: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rasterio.crs
 from affine import Affine
 from PIL import Image
 from rasterio.control import GroundControlPoint
 
-from lae_tasks.georeference import Georeference
+from lae_tasks.georeference import Georeference, georeference
 from lae_tasks.raster import RasterInfo, open_raster
 from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import gradient, write_raster
@@ -57,6 +59,27 @@ def test_metres_of_a_pixel_at_sixty_degrees_north(crs: str, north: float, side_m
     sides = place.pixel_sides_m(0, 0)
     assert sides
     assert sides[0] == pytest.approx(side_m, rel=1e-3)
+
+
+def test_a_window_lies_where_its_pixels_do() -> None:
+    place = Georeference(UTM31, (0.5, 0.1, 500_000.0, 0.2, -0.5, 5_000_000.0))
+    assert place.window(30, 40).to_ground(2, 3) == pytest.approx(place.to_ground(32, 43))
+
+
+def test_the_area_of_a_pixel_is_not_that_of_a_skewed_ones_sides() -> None:
+    assert Georeference(UTM31, (2.0, 0.0, 0.0, 0.0, -3.0, 0.0)).pixel_area_m2(0, 0) == 6.0
+    skewed = Georeference(UTM31, (2.0, 1.0, 0.0, 0.0, -3.0, 0.0))
+    assert skewed.pixel_area_m2(0, 0) == 6.0
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [(math.nan, 0, 0, 0, -1, 0), (1, 0, math.inf, 0, -1, 0), (1, 1, 0, 1, 1, 0), (0,) * 6],
+)
+def test_a_transform_that_maps_to_nothing_is_no_place(transform: tuple[float, ...]) -> None:
+    crs = rasterio.crs.CRS.from_epsg(32631)
+    source = SimpleNamespace(gcps=([], None), crs=crs, transform=Affine(*transform))
+    assert georeference(source) is None
 
 
 def test_a_place_outside_the_world_has_no_longitude() -> None:

@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import Outcome, Region, VerdictAction
+from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
@@ -64,6 +67,26 @@ def test_an_object_is_on_each_tile_that_shows_half_of_it(world):
             assert ((region_id, image_id) in on) == enough
         several += sum(share >= 0.5 for share in shares.values()) > 1
     assert several, "the scene must have an object on two tiles"
+
+
+def test_what_lies_on_the_ground_has_area_and_place(world):
+    region_id = world.region_ids()[0]
+    region = world.state.regions[region_id]
+    # Half a metre to the pixel, from 9° east in UTM zone 32.
+    transform = (0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0)
+    world.place(crs="EPSG:32632", transform=transform)
+    dataset = assemble(world.state, world.config)
+    for annotation in dataset.annotations:
+        if annotation.region_id == region_id:
+            assert annotation.area_m2 == pytest.approx(region.area_px / 4)
+            assert annotation.lon_lat == pytest.approx((9.0, 48.75), abs=0.01)
+    for image in dataset.images:
+        x, y = image.window_px[:2]
+        assert image.place.transform[2] == 500_000 + x / 2
+        assert image.place.transform[5] == 5_400_000 - y / 2
+    told = json.loads(coco.encode(dataset, world.config.release))
+    assert all(entry["crs"] == "EPSG:32632" for entry in told["images"])
+    assert all(entry["area_m2"] > 0 and len(entry["lon_lat"]) == 2 for entry in told["annotations"])
 
 
 def test_an_object_larger_than_any_tile_is_on_the_one_that_shows_most(world):
