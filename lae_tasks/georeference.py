@@ -9,6 +9,7 @@ import rasterio.crs
 import rasterio.transform
 import rasterio.warp
 from affine import Affine
+from rasterio._err import CPLE_BaseError  # what its own errors do not cover
 from rasterio.errors import CRSError, RasterioError
 
 from lae_tasks.contracts import Scene
@@ -40,15 +41,18 @@ class Georeference:
     def lon_lat(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """A point in pixels as WGS 84 longitude and latitude in degrees.
 
-        None if the CRS cannot be brought to WGS 84, as a local one, or if it lies outside of it.
+        None if the CRS cannot be brought to WGS 84, as a local one, or if the point lies where it
+        has no meaning, as beside the disc that a satellite sees.
         """
         x, y = self.to_ground(x_px, y_px)
         try:
             longitude, latitude = rasterio.warp.transform(_crs(self.crs), "EPSG:4326", [x], [y])
-        except (CRSError, RasterioError):
+        except (CRSError, RasterioError, CPLE_BaseError):
             return None
-        point = (float(longitude[0]), float(latitude[0]))
-        return point if all(map(math.isfinite, point)) else None
+        east, north = float(longitude[0]), float(latitude[0])
+        if not (math.isfinite(east) and abs(north) <= 90):
+            return None
+        return (east + 180) % 360 - 180, north
 
     def pixel_sides_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Lengths in metres of a pixel's sides, along its row and along its column, at a point.
@@ -65,7 +69,8 @@ class Georeference:
         """What a pixel covers at a point; None if the CRS knows no metres."""
         units = self._units_m(x_px, y_px)
         a, b, _, d, e, _ = self.transform
-        return abs(a * e - b * d) * units[0] * units[1] if units else None
+        area = abs(a * e - b * d) * units[0] * units[1] if units else 0.0
+        return area if 0 < area < math.inf else None
 
     def _units_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Metres of the CRS's units to the east and to the north, at a point.
@@ -76,6 +81,8 @@ class Georeference:
         crs = _crs(self.crs)
         if crs.is_geographic:
             _, latitude = self.to_ground(x_px, y_px)
+            if not abs(latitude) <= 90:
+                return None
             return 111_320 * math.cos(math.radians(latitude)), 110_574.0
         try:
             factor = float(crs.linear_units_factor[1])

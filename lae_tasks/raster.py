@@ -122,7 +122,7 @@ class Raster:
         scale = max(1.0, max(width, height) / _SAMPLE_PX)
         if scale <= 2 or self._dataset.overviews(1):
             shape = (math.ceil(height / scale), math.ceil(width / scale))
-            values, valid = self._read(Window(0, 0, width, height), shape)
+            values, valid = self._read(Window(0, 0, width, height), shape, in_all_bands=True)
             yield values[:, valid].astype(np.float64)
             return
         # Without overviews a smaller picture of the whole would decode all of it.
@@ -133,7 +133,8 @@ class Raster:
         )
         for row in rows.tolist():
             for column in columns.tolist():
-                values, valid = self._read(Window(column, row, min(side, width), min(side, height)))
+                window = Window(column, row, min(side, width), min(side, height))
+                values, valid = self._read(window, in_all_bands=True)
                 yield values[:, valid].astype(np.float64)
 
     def read_rgb(
@@ -151,22 +152,21 @@ class Raster:
         return np.ascontiguousarray(upright), self._upright.apply(valid)
 
     def _read(
-        self, window: Window, shape: tuple[int, int] | None = None
+        self, window: Window, shape: tuple[int, int] | None = None, in_all_bands: bool = False
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Shown bands as they are stored (bands, h, w), and the mask of data (h, w).
 
-        Of complex values, as radar has them, the amplitude.
+        Of complex values, as radar has them, the amplitude. A pixel has data if one of the shown
+        bands has, as a black value may be the others' nodata; or only if all of them have.
         """
         size = shape or (int(window.height), int(window.width))
+        stack = (len(self._bands), *size)
+        valid = np.ones(size, dtype=bool)
         with self._source.decoding("pixels cannot be decoded"):
-            values = self._dataset.read(
-                self._bands, window=window, out_shape=(len(self._bands), *size)
-            )
-            valid = (
-                self._dataset.dataset_mask(window=window, out_shape=size) > 0
-                if self._has_mask
-                else np.ones(size, dtype=bool)
-            )
+            values = self._dataset.read(self._bands, window=window, out_shape=stack)
+            if self._has_mask:
+                masks = self._dataset.read_masks(self._bands, window=window, out_shape=stack) > 0
+                valid = masks.all(axis=0) if in_all_bands else masks.any(axis=0)
         if np.iscomplexobj(values):
             values = np.abs(values)
         if np.issubdtype(values.dtype, np.floating):
@@ -220,7 +220,8 @@ def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -
     if dataset.colorinterp[bands[0] - 1] == ColorInterp.palette and dtype != "uint8":
         raise UnreadableError(f"a palette of {dtype} cannot be shown; use 8 bits")
     rows, columns = dataset.block_shapes[0]
-    size_bytes = rows * columns * np.dtype(dtype).itemsize * dataset.count
+    value_bytes = 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+    size_bytes = rows * columns * value_bytes * dataset.count
     if size_bytes > _MAX_BLOCK_BYTES:
         raise UnreadableError(
             f"its blocks of {columns} x {rows} px take {size_bytes / 1e9:.1f} GB each; write it in "

@@ -52,17 +52,18 @@ class UnreadableError(LaeError):
 class _Watched(io.RawIOBase):
     """A file that GDAL reads; it remembers what went wrong, which GDAL would not tell."""
 
-    def __init__(self, file: BinaryIO, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, file: BinaryIO, failed: Callable[[BaseException], None]) -> None:
         super().__init__()
         self._file = file
         self._failed = failed
 
     def read(self, size: int = -1) -> bytes:
         try:
-            return self._file.read(size)
-        except Exception as error:  # any: it cannot pass through GDAL
+            data = self._file.read(size)
+        except BaseException as error:  # any, an interrupt too: it cannot pass through GDAL
             self._failed(error)
             return b""
+        return data if size < 0 else data[:size]  # more would be written past GDAL's buffer
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset, whence)
@@ -84,7 +85,7 @@ class Source:
 
     def __init__(self) -> None:
         self.dataset: rasterio.DatasetReader
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def check(self) -> None:
         """Raises what went wrong while GDAL read from the storage."""
@@ -117,14 +118,14 @@ class Source:
                 file = storage.open(str(stem) + asked.removeprefix(name_stem))
             except MissingObjectError as error:
                 raise FileNotFoundError(path) from error
-            except LaeError as error:
+            except BaseException as error:  # as above
                 self._failed(error)
                 raise FileNotFoundError(path) from error
             return _Watched(file, self._failed)
 
         return open_
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._error = self._error or error
 
 
@@ -137,6 +138,7 @@ def open_source(storage: Storage, key: str) -> Iterator[Source]:
         MissingObjectError: If it is not there.
     """
     driver = _driver(storage, key)
+    _require_plain_sidecars(storage, key)
     source = Source()
     path = storage.local_path(key)
     with warnings.catch_warnings(), rasterio.Env(**_SETTINGS):
@@ -160,6 +162,18 @@ def _driver(storage: Storage, key: str) -> str:
         if start.startswith(signature):
             return driver
     raise UnreadableError("not a raster: it begins neither as TIFF, PNG, JPEG nor JPEG 2000 does")
+
+
+def _require_plain_sidecars(storage: Storage, key: str) -> None:
+    """GDAL opens what lies beside a raster by any driver, such as one that leads elsewhere."""
+    for suffix in (".msk", ".ovr"):
+        try:
+            with storage.open(key + suffix) as file:
+                start = file.read(16)
+        except MissingObjectError:
+            continue
+        if not any(start.startswith(s) for s, driver in _SIGNATURES.items() if driver == "GTiff"):
+            raise UnreadableError(f"the {suffix} file beside it is no TIFF; remove that")
 
 
 def _root_cause(error: BaseException) -> str:

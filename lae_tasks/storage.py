@@ -190,10 +190,7 @@ class S3Storage:
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""
-        return self._body(key)
-
-    def _body(self, key: str, **arguments: str) -> bytes:
-        body = self._call("get_object", key, **arguments)["Body"]
+        body = self._call("get_object", key)["Body"]
         try:
             return bytes(body.read())
         except (botocore.exceptions.BotoCoreError, OSError) as error:
@@ -213,13 +210,23 @@ class S3Storage:
     def open(self, key: str) -> BinaryIO:
         """The object as a file that is read by ranges; see `Storage.open`."""
         head = self._call("head_object", key)
-        etag = head["ETag"]
+        etag, size = head["ETag"], int(head["ContentLength"])
 
         def fetch(start: int, end: int) -> bytes:
             place = {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag}
-            return self._body(key, **place)
+            answer = self._call("get_object", key, **place)
+            # Not every server honours the condition, or the range.
+            if answer["ETag"] != etag:
+                raise ConflictError(f"{self.uri}/{key}: was replaced while it was read")
+            try:
+                data = bytes(answer["Body"].read())
+            except (botocore.exceptions.BotoCoreError, OSError) as error:
+                raise TransientError(f"reading {self.uri}/{key}: {error}") from error
+            if len(data) != min(end, size) - start:
+                raise TransientError(f"{self.uri}/{key}: {len(data)} bytes came for a range")
+            return data
 
-        return cast(BinaryIO, RangeFile(fetch, head["ContentLength"]))
+        return cast(BinaryIO, RangeFile(fetch, size))
 
     def local_path(self, key: str) -> Path | None:
         """None: an S3 object lies elsewhere."""

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from lae_tasks.config import IngestConfig
 from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.errors import ConflictError
 from lae_tasks.raster import UnreadableError, open_raster
 from lae_tasks.raster_source import SIDECARS
 from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 STAGE = "ingest"
 #: Hex digits of the content's sha256 that are a scene's id.
 SCENE_ID_DIGITS = 16
+
+_CHANGED = "replaced or removed while it was registered; the next night takes what is there"
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,11 @@ def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejec
         digest = raw.sha256(info.key)
     except UnreadableError as error:
         return _rejected(info, "unreadable", str(error))
-    except MissingObjectError:
-        return _rejected(info, "gone", "the object was removed while the night began")
+    except (MissingObjectError, ConflictError):
+        return _rejected(info, "changed", _CHANGED)
+    now = raw.stat(info.key)
+    if now is None or now.etag != info.etag:
+        return _rejected(info, "changed", _CHANGED)
     return Scene(
         scene_id=digest[:SCENE_ID_DIGITS],
         raw_key=info.key,

@@ -82,6 +82,24 @@ def test_a_transform_that_maps_to_nothing_is_no_place(transform: tuple[float, ..
     assert georeference(source) is None
 
 
+@pytest.mark.parametrize(
+    "crs",
+    ['LOCAL_CS["site",UNIT["metre",1]]', "ESRI:54009", "+proj=ortho +lat_0=0 +lon_0=0"],
+)
+def test_a_point_where_the_crs_has_no_meaning_has_no_longitude(crs: str) -> None:
+    place = Georeference(crs, (1000.0, 0.0, 1.7e7, 0.0, -1000.0, 8.9e6))
+    assert place.lon_lat(0, 0) is None
+
+
+def test_degrees_are_those_of_the_earth() -> None:
+    east = Georeference("EPSG:4326", (0.01, 0.0, 340.0, 0.0, -0.01, 52.0))
+    assert east.lon_lat(0, 0) == pytest.approx((-20.0, 52.0))
+    beyond = Georeference("EPSG:4326", (0.01, 0.0, 0.0, 0.0, -0.01, 110.0))
+    assert (beyond.lon_lat(0, 0), beyond.pixel_area_m2(0, 0)) == (None, None)
+    huge = Georeference(UTM31, (1e200, 0.0, 0.0, 0.0, -1e200, 0.0))
+    assert huge.pixel_area_m2(0, 0) is None
+
+
 def test_a_place_outside_the_world_has_no_longitude() -> None:
     place = Georeference(UTM31, (1.0, 0.0, math.inf, 0.0, -1.0, 0.0))
     assert place.lon_lat(0, 0) is None

@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from lae_tasks.raster import Raster, UnreadableError, open_raster
 from lae_tasks.storage import LocalStorage
-from tests.unit.rasters import gradient, write_raster
+from tests.unit.rasters import PLACED, gradient, write_raster
 
 IMAGERY = os.environ.get("LAE_IMAGERY")
 
@@ -93,6 +93,36 @@ def test_nodata_and_nan_are_not_valid(tmp_path: Path) -> None:
     assert not valid[5, 5]
     assert valid.sum() == 98
     assert (rgb[5, 5] == 0).all()
+
+
+def test_nodata_in_one_band_neither_hides_nor_stretches_the_others(tmp_path: Path) -> None:
+    pixels = gradient(4, 20, 20, "float32", 1.0)
+    pixels[:3, :, :10] = -9999  # the fourth band, which is not shown, is whole
+    pixels[0, 0, 15] = -9999
+    rgb, valid = read(write_raster(tmp_path / "a.tif", pixels, nodata=-9999))
+    assert valid.mean() == 0.5
+    assert valid[0, 15]
+    assert rgb[valid].min() == 0
+    assert rgb[valid].max() == 255
+    assert 100 < rgb[valid].mean() < 155
+
+
+def test_radar_of_whole_numbers_is_shown_by_amplitude(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "width": 9, "height": 9, "count": 1, "dtype": "complex_int16"}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, **PLACED) as file:
+        file.write(gradient(1, 9, 9, "complex64", 900))
+    rgb, valid = read(tmp_path / "a.tif")
+    assert valid.all()
+    assert rgb.max() == 255
+
+
+@pytest.mark.parametrize("suffix", [".msk", ".ovr"])
+def test_what_lies_beside_a_scene_does_not_lead_elsewhere(tmp_path: Path, suffix: str) -> None:
+    write_raster(tmp_path / "secret.tif", gradient(3, 9, 9))
+    path = write_raster(tmp_path / "a.tif", gradient(3, 9, 9))
+    (tmp_path / f"a.tif{suffix}").write_text(f"<VRTDataset>{tmp_path / 'secret.tif'}</VRTDataset>")
+    with pytest.raises(UnreadableError, match="is no TIFF; remove that"), opened(path):
+        pass
 
 
 def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from demo.stack.services import S3Server
-from lae_tasks.errors import TransientError
+from lae_tasks.errors import ConflictError, TransientError
 from lae_tasks.raster import open_raster
 from lae_tasks.storage import LocalStorage, MissingObjectError, S3Storage
 from tests.unit.rasters import write_raster
@@ -101,6 +101,42 @@ def test_a_network_that_fails_is_no_damaged_file(
         client.gone = True
         with pytest.raises(TransientError, match="the network is gone"):
             raster.read_rgb((1800, 1800, 200, 200), None)
+
+
+def test_an_interrupt_is_not_taken_for_damage(
+    cog: LocalStorage, remote: tuple[S3Storage, Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    storage, client = remote
+    storage.write(KEY, cog.read(KEY))
+    with open_raster(storage, KEY) as raster:
+        monkeypatch.setattr(client, "get_object", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            raster.read_rgb((1800, 1800, 200, 200), None)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told(
+    cog: LocalStorage, remote: tuple[S3Storage, Counted]
+) -> None:
+    storage, _ = remote
+    storage.write(KEY, cog.read(KEY))
+    with open_raster(storage, KEY) as raster:
+        storage.write(KEY, cog.read(KEY)[::-1])
+        with pytest.raises(ConflictError, match="replaced while it was read"):
+            raster.read_rgb((1800, 1800, 200, 200), None)
+
+
+def test_a_server_that_ignores_ranges_is_told(
+    cog: LocalStorage, remote: tuple[S3Storage, Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, client = remote
+    storage.write(KEY, cog.read(KEY))
+    whole = client.get_object
+    monkeypatch.setattr(client, "get_object", lambda Range, **rest: whole(**rest))
+    with pytest.raises(TransientError, match="bytes came for a range"), open_raster(storage, KEY):
+        pass
 
 
 def test_what_is_not_there_is_missing(remote: tuple[S3Storage, Counted]) -> None:

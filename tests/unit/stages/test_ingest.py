@@ -95,6 +95,16 @@ def test_a_scene_that_is_uploaded_again_is_told_apart_from_a_copy(raw: LocalStor
     assert "since it was first uploaded" in result.detail
 
 
+def test_a_scene_that_is_replaced_meanwhile_waits_for_the_next_night(raw: LocalStorage) -> None:
+    class Replaced(LocalStorage):
+        def sha256(self, key: str) -> str:
+            write_raster(self.root / key, gradient(3, 64, 64))
+            return super().sha256(key)
+
+    results = run(Replaced(raw.root))
+    assert rejections(results) == {"a.tif": "changed", "b.tif": "changed"}
+
+
 def test_a_name_that_is_no_utf8_is_rejected_and_the_rest_goes_on(raw: LocalStorage) -> None:
     (raw.root / os.fsdecode(b"caf\xe9.tif")).write_bytes(b"x")
     results = run(raw)
