@@ -1,7 +1,6 @@
 """How GDAL gets at an object of a storage: by which driver, how strictly, and by which ranges."""
 
 import io
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,6 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from lae_tasks.errors import LaeError
 from lae_tasks.storage import MissingObjectError, Storage
-
-logger = logging.getLogger(__name__)
 
 #: GDAL's own shortcuts show noise or black for what is damaged or missing. Its cache of decoded
 #: blocks is 5 % of the memory otherwise.
