@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 BoxPx = tuple[int, int, int, int]
@@ -109,7 +109,14 @@ class PromptType(StrEnum):
 
 
 class Region(Record):
-    """A mask with its box, in scene pixels."""
+    """A mask with its box, in scene pixels: one thing, however many tiles show it.
+
+    Attributes:
+        tile_id: The tile that shows most of it.
+        seen_in_part: It reaches a border of its tiles beyond which the scene goes on, and no tile
+            has shown the rest of it.
+        prompt_category: The name that a box or point prompt came with; None without one.
+    """
 
     region_id: str
     tile_id: str
@@ -120,6 +127,8 @@ class Region(Record):
     predicted_iou: Score
     stability_score: Score
     prompt_type: PromptType
+    seen_in_part: bool = False
+    prompt_category: str | None = None
 
     @model_validator(mode="after")
     def _box_has_area(self) -> "Region":
@@ -306,7 +315,7 @@ class Manifest(Record):
     stage: str
     night: str
     shard: str
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     fingerprint: str
     inputs: tuple[str, ...]
     config_sha256: str
