@@ -1,0 +1,167 @@
+"""COCO instances: one JSON file with `images`, `annotations` and `categories` for all images.
+
+`bbox` is (x, y, width, height) in pixels from the image's upper left corner. Without it the box is
+that of `segmentation`: polygons, or RLE which pycocotools reads. Without that either, every visible
+keypoint (v = 2) is a point; an annotation with none of these has no place and counts as unusable.
+
+A crowd (`iscrowd`) or an annotation with `ignore` is difficult: COCO's evaluation ignores both, as
+VOC's does objects that are difficult.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from lae_tasks.annotations.annotation import (
+    NOWHERE,
+    Annotation,
+    AnnotationError,
+    BoxXyxy,
+    check_size,
+    envelope,
+    number,
+    numbers,
+    pairs,
+    short,
+    whole_number,
+)
+from lae_tasks.annotations.dataset_files import ImageIndex, dict_list, ident, load_json, parsed
+from lae_tasks.storage import Storage
+
+
+@dataclass(frozen=True)
+class _Coco:
+    images: ImageIndex[dict[str, Any]]
+    annotations: dict[int | str, list[dict[str, Any]]]
+    categories: dict[int | str, str]
+
+
+def read(
+    storage: Storage, location: str, image_key: str, width_px: int, height_px: int
+) -> list[Annotation] | None:
+    """Reads what the file says of one image.
+
+    Args:
+        storage: Where the data set lies.
+        location: The key of the JSON file.
+        image_key: The image's key; `file_name` may be the end of it, or end with it.
+        width_px: Width of the upright image.
+        height_px: Height of the upright image.
+
+    Returns:
+        None if the file does not list the image.
+
+    Raises:
+        AnnotationError: If the file is not in this format, or about an image of another size, or
+            several images fit the key.
+    """
+    coco = parsed(storage, location, _parse)
+    image = coco.images.find(image_key, location)
+    if image is None:
+        return None
+    place = f"{location}, image {short(image['id'])}"
+    stated = (number(image.get("width") or 0, place), number(image.get("height") or 0, place))
+    check_size(stated, (width_px, height_px), place)
+    return [
+        annotation
+        for entry in coco.annotations.get(image["id"], [])
+        for annotation in _annotations(entry, coco, (width_px, height_px), location)
+    ]
+
+
+def _parse(data: bytes, key: str) -> _Coco:
+    whole = load_json(data, key)
+    images = dict_list(whole, "images", key)
+    for image in images:
+        ident(image.get("id"), "an image's id", key)
+    by_image: defaultdict[int | str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in dict_list(whole, "annotations", key):
+        by_image[ident(entry.get("image_id"), "an annotation's image_id", key)].append(entry)
+    categories = {
+        ident(each.get("id"), "a category's id", key): _name(each, "name", key)
+        for each in dict_list(whole, "categories", key)
+    }
+    named = ((_name(image, "file_name", key), image) for image in images)
+    return _Coco(ImageIndex(named), dict(by_image), categories)
+
+
+def _name(entry: dict[str, Any], field: str, key: str) -> str:
+    value = entry.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise AnnotationError(key, f"{field!r} of {short(entry)} is no text", "fill it in")
+    return value.strip()
+
+
+def _annotations(
+    entry: dict[str, Any], coco: _Coco, size_px: tuple[int, int], key: str
+) -> list[Annotation]:
+    """One annotation, or one for each of its visible keypoints."""
+    place = f"{key}, annotation {short(entry.get('id'))}"
+    category_id = ident(entry.get("category_id"), "category_id", place)
+    if category_id not in coco.categories:
+        raise AnnotationError(
+            place, f"category_id {short(category_id)} is unknown", "list it in 'categories'"
+        )
+    category = coco.categories[category_id]
+    difficult = any(whole_number(entry.get(name) or 0, place) for name in ("iscrowd", "ignore"))
+    if entry.get("bbox"):
+        x, y, width, height = numbers(entry["bbox"], 4, "bbox", place)
+        box = (x, y, x + width, y + height)
+    elif entry.get("segmentation"):
+        box = _segmentation_box(entry["segmentation"], size_px, place)
+    else:
+        points = _visible_points(entry.get("keypoints") or [], place)
+        return [
+            Annotation(category, (x, y, x, y), is_point=True, difficult=difficult)
+            for x, y in points
+        ] or [Annotation(category, NOWHERE, difficult=difficult)]
+    return [Annotation(category, box, difficult=difficult)]
+
+
+def _visible_points(keypoints: object, place: str) -> list[tuple[float, float]]:
+    if not isinstance(keypoints, list) or len(keypoints) % 3:
+        raise AnnotationError(place, f"keypoints is {short(keypoints)}", "give x, y, v, x, y, v …")
+    told = numbers(keypoints, len(keypoints), "keypoints", place)
+    triples = zip(told[::3], told[1::3], told[2::3], strict=True)
+    return [(x, y) for x, y, visibility in triples if visibility == 2]
+
+
+def _segmentation_box(segmentation: object, size_px: tuple[int, int], place: str) -> BoxXyxy:
+    """The box (x0, y0, x1, y1) around polygons or an RLE of an image of (width, height)."""
+    if isinstance(segmentation, dict):
+        return _rle_box(segmentation, size_px, place)
+    if not isinstance(segmentation, list):
+        raise AnnotationError(
+            place, f"segmentation is {short(segmentation)}", "give polygons or an RLE"
+        )
+    points: list[tuple[float, float]] = []
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) < 6:
+            raise AnnotationError(place, f"polygon is {short(polygon)}", "give x, y, x, y, x, y …")
+        points += pairs(numbers(polygon, len(polygon), "polygon", place))
+    return envelope(points)
+
+
+def _rle_box(rle: dict[str, Any], size_px: tuple[int, int], place: str) -> BoxXyxy:
+    # pycocotools trusts what it gets, so what could make it fail is refused before.
+    width_px, height_px = size_px
+    counts, size = rle.get("counts"), rle.get("size")
+    if size != [height_px, width_px]:
+        raise AnnotationError(
+            place, f"the RLE's size is {short(size)}", f"make it [{height_px}, {width_px}]"
+        )
+    if isinstance(counts, list):
+        runs = [whole_number(each, place) for each in counts]
+        if any(run < 0 for run in runs) or sum(runs) != width_px * height_px:
+            raise AnnotationError(
+                place, "the RLE's counts do not add up to the image", "encode the mask again"
+            )
+        rle = coco_mask.frPyObjects({"size": size, "counts": runs}, height_px, width_px)
+    elif isinstance(counts, str) and counts.isascii():
+        rle = {"size": size, "counts": counts.encode()}
+    else:
+        raise AnnotationError(place, f"the RLE's counts are {short(counts)}", "encode it again")
+    x, y, width, height = (float(each) for each in coco_mask.toBbox(rle))
+    return x, y, x + width, y + height

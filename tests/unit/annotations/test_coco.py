@@ -1,0 +1,165 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from lae_tasks.annotations import Annotation, AnnotationError, coco
+from lae_tasks.formats.coco import rle_in_frame
+from lae_tasks.geometry import mask_bbox
+from lae_tasks.storage import LocalStorage
+
+WIDTH, HEIGHT = 60, 40
+
+
+def dataset(*annotations, file_name="train/P1.png", **image):
+    told = {
+        "info": {"year": 2024},
+        "licenses": [],
+        "images": [
+            {"id": 7, "file_name": file_name, "width": WIDTH, "height": HEIGHT} | image,
+            {"id": 8, "file_name": "train/P2.png", "width": WIDTH, "height": HEIGHT},
+        ],
+        "annotations": [
+            {"id": 100 + count, "image_id": 7, "category_id": 3} | each
+            for count, each in enumerate(annotations)
+        ],
+        "categories": [{"id": 3, "name": "Schiff (groß)", "supercategory": "none"}],
+    }
+    return json.dumps(told, ensure_ascii=False).encode()
+
+
+def read(storage, data, image_key="2026/train/P1.png"):
+    storage.write("iSAID/instances.json", data)
+    return coco.read(storage, "iSAID/instances.json", image_key, WIDTH, HEIGHT)
+
+
+def test_a_box_is_x_y_width_height(storage):
+    data = dataset({"bbox": [10.5, 5, 20, 8.25], "area": 165, "segmentation": [], "iscrowd": 0})
+    assert read(storage, data) == [Annotation("Schiff (groß)", (10.5, 5.0, 30.5, 13.25))]
+
+
+def test_a_crowd_and_what_is_ignored_are_difficult(storage):
+    box = {"bbox": [1, 1, 5, 5]}
+    crowd, ignored, plain = read(storage, dataset(box | {"iscrowd": 1}, box | {"ignore": 1}, box))
+    assert (crowd.difficult, ignored.difficult, plain.difficult) == (True, True, False)
+
+
+@pytest.mark.parametrize("bbox", [{}, {"bbox": []}, {"bbox": None}])
+def test_without_a_box_polygons_give_it(storage, bbox):
+    polygons = [[10, 5, 20.5, 5, 20, 9], [30, 2, 31, 8, 29, 8]]
+    (found,) = read(storage, dataset(bbox | {"segmentation": polygons}))
+    assert found.bbox_xyxy_px == (10.0, 2.0, 31.0, 9.0)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_without_a_box_an_rle_gives_it(storage, compressed):
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8, order="F")
+    mask[4:9, 50:60] = 1
+    rle = {"size": [HEIGHT, WIDTH], "counts": coco_mask.encode(mask)["counts"].decode()}
+    if not compressed:
+        # Columns of 40: 50 empty ones, then 4 zeros, 5 ones and 31 zeros of each.
+        rle["counts"] = [50 * 40 + 4, *[5, 35] * 9, 5, 31]
+    (found,) = read(storage, dataset({"segmentation": rle, "iscrowd": 1}))
+    assert found == Annotation("Schiff (groß)", (50.0, 4.0, 60.0, 9.0), difficult=True)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 50), st.integers(0, 30))
+def test_what_a_release_writes_as_rle_comes_back(tmp_path_factory, seed, left, top):
+    mask = np.random.default_rng(seed).random((10, 10)) < 0.1
+    mask[5, 5] = True
+    x0, y0, x1, y1 = mask_bbox(mask)
+    counts = rle_in_frame(mask, left, top, WIDTH, HEIGHT)
+    storage = LocalStorage(tmp_path_factory.getbasetemp())
+    rle = {"size": [HEIGHT, WIDTH], "counts": counts}
+    (found,) = read(storage, dataset({"segmentation": rle}))
+    # pycocotools gives a mask that goes on from one column's foot to the next one's head all rows.
+    assert found.bbox_xyxy_px[::2] == (x0 + left, x1 + left)
+    assert found.bbox_xyxy_px[1] <= y0 + top < y1 + top <= found.bbox_xyxy_px[3]
+
+
+def test_without_any_box_visible_keypoints_are_points(storage):
+    keypoints = [12, 8, 2, 0, 0, 0, 13.5, 9, 1, 20, 10, 2]
+    data = dataset({"keypoints": keypoints, "num_keypoints": 3})
+    assert read(storage, data) == [
+        Annotation("Schiff (groß)", (12.0, 8.0, 12.0, 8.0), is_point=True),
+        Annotation("Schiff (groß)", (20.0, 10.0, 20.0, 10.0), is_point=True),
+    ]
+
+
+def test_an_annotation_without_a_place_is_not_lost(storage):
+    (found,) = read(storage, dataset({"keypoints": [0, 0, 0]}))
+    assert found.category == "Schiff (groß)"
+    assert np.isnan(found.bbox_xyxy_px).all()
+
+
+def test_an_image_without_annotations_and_one_that_is_not_listed(storage):
+    assert read(storage, dataset(), "train/P2.png") == []
+    assert read(storage, dataset(), "train/P3.png") is None
+    assert read(storage, dataset(), "val/P1.png") is None
+
+
+@pytest.mark.parametrize(
+    "file_name", ["P1.png", "2026/train/P1.png", "/data/2026/train/P1.png", "..\\train\\P1.png"]
+)
+def test_a_file_name_may_be_shorter_or_longer_than_the_key(storage, file_name):
+    assert read(storage, dataset(file_name=file_name)) == []
+
+
+def test_two_images_that_fit_are_refused_unless_one_is_the_key_itself(storage):
+    data = dataset(file_name="P2.png")
+    with pytest.raises(AnnotationError, match=r"2 images fit the key '2026/train/P2.png'"):
+        read(storage, data, "2026/train/P2.png")
+    assert read(storage, data, "train/P2.png") == []
+
+
+def test_the_file_is_parsed_once_and_again_when_it_changes(storage, monkeypatch):
+    reads = []
+    once = storage.read
+    monkeypatch.setattr(storage, "read", lambda key: reads.append(key) or once(key))
+    data = dataset({"bbox": [1, 1, 5, 5]})
+    assert len(read(storage, data)) == 1
+    coco.read(storage, "iSAID/instances.json", "train/P2.png", WIDTH, HEIGHT)
+    assert len(reads) == 1
+    assert read(storage, dataset(*[{"bbox": [1, 1, 5, 5]}] * 2))[1:]
+    assert len(reads) == 2
+
+
+def test_a_byte_order_mark_is_no_content(storage):
+    assert read(storage, b"\xef\xbb\xbf" + dataset()) == []
+
+
+RLE = {"size": [HEIGHT, WIDTH], "counts": [0, WIDTH * HEIGHT]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ({"bbox": [1, 2, 3]}, ["annotation 100", "give 4 numbers"]),
+        ({"bbox": [1, 2, 3, "wide"]}, ["annotation 100", "'wide' is not a number"]),
+        ({"bbox": [1, 2, 3, True]}, ["True is not a number"]),
+        ({"bbox": {"x": 1}}, ["bbox is {'x': 1}"]),
+        ({"category_id": 4}, ["category_id 4 is unknown", "list it in 'categories'"]),
+        ({"category_id": None}, ["category_id is None"]),
+        ({"image_id": [7]}, ["image_id is [7]"]),
+        ({"iscrowd": "yes"}, ["'yes' is not a number"]),
+        ({"segmentation": [[1, 2, 3, 4, 5]]}, ["polygon is [1, 2, 3, 4, 5]"]),
+        ({"segmentation": "x"}, ["segmentation is 'x'"]),
+        ({"segmentation": RLE | {"size": [0, 0]}}, ["size is [0, 0]", "make it [40, 60]"]),
+        ({"segmentation": RLE | {"counts": [-1, 2401]}}, ["do not add up"]),
+        ({"segmentation": RLE | {"counts": "µ"}}, ["counts are 'µ'"]),
+        ({"keypoints": [1, 2]}, ["keypoints is [1, 2]"]),
+    ],
+)
+def test_what_is_not_coco_is_refused(storage, annotation, words):
+    with pytest.raises(AnnotationError) as caught:
+        read(storage, dataset(annotation))
+    assert all(word in str(caught.value) for word in ["iSAID/instances.json", *words])
+
+
+def test_annotations_of_an_image_of_another_size_are_refused(storage):
+    with pytest.raises(AnnotationError, match="image 7: it is about an image of 120 x 80 px"):
+        read(storage, dataset(width=120, height=80))
+    assert read(storage, dataset(width=None, height=None)) == []
