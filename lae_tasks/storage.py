@@ -313,7 +313,7 @@ class LocalStorage:
         """The object's content. Raises MissingObjectError."""
         try:
             return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def write(

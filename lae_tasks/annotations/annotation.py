@@ -65,8 +65,11 @@ class Annotations:
 
 
 def envelope(points: Sequence[tuple[float, float]]) -> BoxXyxy:
-    """The upright box (x0, y0, x1, y1) around points (x, y); `NOWHERE` if one is not finite."""
-    if not all(math.isfinite(x) and math.isfinite(y) for x, y in points):
+    """The upright box (x0, y0, x1, y1) around points (x, y).
+
+    It is `NOWHERE` if there are none, or one is not finite.
+    """
+    if not points or not all(math.isfinite(x) and math.isfinite(y) for x, y in points):
         return NOWHERE
     xs, ys = [x for x, _ in points], [y for _, y in points]
     return min(xs), min(ys), max(xs), max(ys)

@@ -12,8 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
 from lae_tasks.annotations.annotation import (
     NOWHERE,
     Annotation,
@@ -27,15 +25,18 @@ from lae_tasks.annotations.annotation import (
     short,
     whole_number,
 )
+from lae_tasks.annotations.coco_rle import rle_box
 from lae_tasks.annotations.dataset_files import ImageIndex, dict_list, ident, load_json, parsed
 from lae_tasks.storage import Storage
 
 
 @dataclass(frozen=True)
 class _Coco:
+    """The file, its annotations by their image's id and its categories' names by their id."""
+
     images: ImageIndex[dict[str, Any]]
-    annotations: dict[int | str, list[dict[str, Any]]]
-    categories: dict[int | str, str]
+    annotations: dict[str, list[dict[str, Any]]]
+    categories: dict[str, str]
 
 
 def read(
@@ -66,25 +67,32 @@ def read(
     check_size(stated, (width_px, height_px), place)
     return [
         annotation
-        for entry in coco.annotations.get(image["id"], [])
+        for entry in coco.annotations.get(str(image["id"]), [])
         for annotation in _annotations(entry, coco, (width_px, height_px), location)
     ]
 
 
 def _parse(data: bytes, key: str) -> _Coco:
     whole = load_json(data, key)
-    images = dict_list(whole, "images", key)
-    for image in images:
-        ident(image.get("id"), "an image's id", key)
-    by_image: defaultdict[int | str, list[dict[str, Any]]] = defaultdict(list)
+    images, categories = _by_id(whole, "images", key), _by_id(whole, "categories", key)
+    by_image: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in dict_list(whole, "annotations", key):
         by_image[ident(entry.get("image_id"), "an annotation's image_id", key)].append(entry)
-    categories = {
-        ident(each.get("id"), "a category's id", key): _name(each, "name", key)
-        for each in dict_list(whole, "categories", key)
-    }
-    named = ((_name(image, "file_name", key), image) for image in images)
-    return _Coco(ImageIndex(named), dict(by_image), categories)
+    names = {each: _name(category, "name", key) for each, category in categories.items()}
+    files = ((_name(image, "file_name", key), image) for image in images.values())
+    return _Coco(ImageIndex(files), dict(by_image), names)
+
+
+def _by_id(whole: dict[str, Any], what: str, key: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for entry in dict_list(whole, what, key):
+        identity = ident(entry.get("id"), f"an id of {what!r}", key)
+        if identity in found:
+            raise AnnotationError(
+                key, f"two of {what!r} have the id {identity}", "give each its own"
+            )
+        found[identity] = entry
+    return found
 
 
 def _name(entry: dict[str, Any], field: str, key: str) -> str:
@@ -102,7 +110,9 @@ def _annotations(
     category_id = ident(entry.get("category_id"), "category_id", place)
     if category_id not in coco.categories:
         raise AnnotationError(
-            place, f"category_id {short(category_id)} is unknown", "list it in 'categories'"
+            place,
+            f"category_id {short(entry['category_id'])} is unknown",
+            "list it in 'categories'",
         )
     category = coco.categories[category_id]
     difficult = any(whole_number(entry.get(name) or 0, place) for name in ("iscrowd", "ignore"))
@@ -131,37 +141,14 @@ def _visible_points(keypoints: object, place: str) -> list[tuple[float, float]]:
 def _segmentation_box(segmentation: object, size_px: tuple[int, int], place: str) -> BoxXyxy:
     """The box (x0, y0, x1, y1) around polygons or an RLE of an image of (width, height)."""
     if isinstance(segmentation, dict):
-        return _rle_box(segmentation, size_px, place)
+        return rle_box(segmentation, size_px, place)
     if not isinstance(segmentation, list):
         raise AnnotationError(
             place, f"segmentation is {short(segmentation)}", "give polygons or an RLE"
         )
     points: list[tuple[float, float]] = []
     for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) < 6:
+        if not isinstance(polygon, list) or len(polygon) % 2:
             raise AnnotationError(place, f"polygon is {short(polygon)}", "give x, y, x, y, x, y …")
         points += pairs(numbers(polygon, len(polygon), "polygon", place))
     return envelope(points)
-
-
-def _rle_box(rle: dict[str, Any], size_px: tuple[int, int], place: str) -> BoxXyxy:
-    # pycocotools trusts what it gets, so what could make it fail is refused before.
-    width_px, height_px = size_px
-    counts, size = rle.get("counts"), rle.get("size")
-    if size != [height_px, width_px]:
-        raise AnnotationError(
-            place, f"the RLE's size is {short(size)}", f"make it [{height_px}, {width_px}]"
-        )
-    if isinstance(counts, list):
-        runs = [whole_number(each, place) for each in counts]
-        if any(run < 0 for run in runs) or sum(runs) != width_px * height_px:
-            raise AnnotationError(
-                place, "the RLE's counts do not add up to the image", "encode the mask again"
-            )
-        rle = coco_mask.frPyObjects({"size": size, "counts": runs}, height_px, width_px)
-    elif isinstance(counts, str) and counts.isascii():
-        rle = {"size": size, "counts": counts.encode()}
-    else:
-        raise AnnotationError(place, f"the RLE's counts are {short(counts)}", "encode it again")
-    x, y, width, height = (float(each) for each in coco_mask.toBbox(rle))
-    return x, y, x + width, y + height

@@ -85,14 +85,14 @@ def dict_list(holder: dict[str, Any], name: str, key: str) -> list[dict[str, Any
     return value
 
 
-def ident(value: object, what: str, place: str) -> int | str:
-    """A number or a text that identifies something.
+def ident(value: object, what: str, place: str) -> str:
+    """A number or a text that identifies something, as a text: some tools write 7, some "7".
 
     Raises:
         AnnotationError: If it is neither.
     """
     if isinstance(value, int | str) and not isinstance(value, bool):
-        return value
+        return str(value)
     raise AnnotationError(place, f"{what} is {short(value)}", "give a number or a text")
 
 

@@ -90,8 +90,9 @@ def read(
     size = stated_size(root, "Img_SizeWidth", "Img_SizeHeight", key)
     check_size(size, (width_px, height_px), key)
     objects = root.findall("HRSC_Objects/HRSC_Object")
-    annotated = (root.findtext("Annotated") or "1").strip() != "0"
-    return [_object(each, key) for each in objects] if annotated or objects else None
+    if not objects and (root.findtext("Annotated") or "").strip() == "0":
+        return None
+    return [_object(each, key) for each in objects]
 
 
 def _object(element: Element, key: str) -> Annotation:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from lae_tasks.annotations import Annotation, AnnotationError, coco
+from lae_tasks.annotations.coco_rle import rle_box
 from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import mask_bbox
 from lae_tasks.storage import LocalStorage
@@ -75,9 +76,26 @@ def test_what_a_release_writes_as_rle_comes_back(tmp_path_factory, seed, left, t
     storage = LocalStorage(tmp_path_factory.getbasetemp())
     rle = {"size": [HEIGHT, WIDTH], "counts": counts}
     (found,) = read(storage, dataset({"segmentation": rle}))
-    # pycocotools gives a mask that goes on from one column's foot to the next one's head all rows.
-    assert found.bbox_xyxy_px[::2] == (x0 + left, x1 + left)
-    assert found.bbox_xyxy_px[1] <= y0 + top < y1 + top <= found.bbox_xyxy_px[3]
+    assert found.bbox_xyxy_px == (x0 + left, y0 + top, x1 + left, y1 + top)
+
+
+@given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=30))
+def test_a_damaged_rle_is_refused_before_pycocotools_sees_it(counts):
+    try:
+        x0, y0, x1, y1 = rle_box({"size": [HEIGHT, WIDTH], "counts": counts}, (WIDTH, HEIGHT), "x")
+    except AnnotationError:
+        return
+    assert 0 <= x0 <= x1 <= WIDTH
+    assert 0 <= y0 <= y1 <= HEIGHT
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_every_rle_of_pycocotools_is_read(seed, share):
+    mask = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < share
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    told = {"size": rle["size"], "counts": rle["counts"].decode()}
+    box = rle_box(told, (WIDTH, HEIGHT), "x")
+    assert box == tuple(map(float, mask_bbox(mask) if mask.any() else (0, 0, 0, 0)))
 
 
 def test_without_any_box_visible_keypoints_are_points(storage):
@@ -92,6 +110,8 @@ def test_without_any_box_visible_keypoints_are_points(storage):
 def test_an_annotation_without_a_place_is_not_lost(storage):
     (found,) = read(storage, dataset({"keypoints": [0, 0, 0]}))
     assert found.category == "Schiff (groß)"
+    assert np.isnan(found.bbox_xyxy_px).all()
+    (found,) = read(storage, dataset({"segmentation": [[]]}))
     assert np.isnan(found.bbox_xyxy_px).all()
 
 
@@ -127,6 +147,16 @@ def test_the_file_is_parsed_once_and_again_when_it_changes(storage, monkeypatch)
     assert len(reads) == 2
 
 
+def test_ids_may_be_numbers_here_and_texts_there(storage):
+    data = dataset({"bbox": [1, 1, 5, 5], "image_id": "7", "category_id": "3"})
+    assert len(read(storage, data)) == 1
+
+
+def test_ids_that_occur_twice_are_refused(storage):
+    with pytest.raises(AnnotationError, match="two of 'images' have the id 8"):
+        read(storage, dataset(id="8"))
+
+
 def test_a_byte_order_mark_is_no_content(storage):
     assert read(storage, b"\xef\xbb\xbf" + dataset()) == []
 
@@ -150,6 +180,9 @@ RLE = {"size": [HEIGHT, WIDTH], "counts": [0, WIDTH * HEIGHT]}
         ({"segmentation": RLE | {"size": [0, 0]}}, ["size is [0, 0]", "make it [40, 60]"]),
         ({"segmentation": RLE | {"counts": [-1, 2401]}}, ["do not add up"]),
         ({"segmentation": RLE | {"counts": "µ"}}, ["counts are 'µ'"]),
+        ({"segmentation": RLE | {"counts": "0P"}}, ["counts are '0P'"]),
+        ({"segmentation": RLE | {"counts": "05"}}, ["do not add up"]),
+        ({"segmentation": RLE | {"counts": {}}}, ["counts are {}"]),
         ({"keypoints": [1, 2]}, ["keypoints is [1, 2]"]),
     ],
 )

@@ -20,7 +20,7 @@ from tests.unit.annotations import (
 
 N_FILES = int(os.environ.get("LAE_FUZZ_FILES", "2000")) // 5
 
-RLE = {"size": [40, 60], "counts": "XQ18P1"}
+RLE = {"size": [40, 60], "counts": "dn15S100000000000000000L"}
 COCO = test_coco.dataset(
     {"bbox": [10.5, 5, 20, 8.25], "iscrowd": 0},
     {"segmentation": [[10, 5, 20.5, 5, 20, 9]]},
@@ -38,6 +38,7 @@ FILES = {
     "nwpu": ("", "P1.txt", "P1.png", (900, 900), test_nwpu.TEXT),
     "voc": ("", "P1.xml", "P1.png", (800, 800), test_voc.DIOR),
     "voc, oriented": ("", "P1.xml", "P1.png", (800, 800), test_voc.DIOR_R),
+    "voc, as RSOD": ("", "P1.xml", "P1.png", (800, 800), test_voc.RSOD),
     "xview": ("x.geojson", "x.geojson", "2355.tif", (3000, 3000), test_xview.GEOJSON),
     "yolo": ("", "P1.txt", "P1.png", (200, 100), test_yolo.TEXT),
     "yolo, names": ("", "data.yaml", "P1.png", (200, 100), test_yolo.DATA_YAML),

@@ -57,6 +57,11 @@ def test_an_image_without_a_label_file_is_unknown(storage, name):
     assert read_annotations(storage, name, "labels", "1.png", 100, 80) is None
 
 
+def test_a_location_that_is_a_file_has_no_label_files(storage):
+    storage.write("labels", b"")
+    assert read_annotations(storage, "dota", "labels", "1.png", 100, 80) is None
+
+
 def test_an_unknown_format_is_told(storage):
     with pytest.raises(ConfigError, match="'kitti': use one of coco, dota, voc"):
         read_annotations(storage, "kitti", "labels", "1.png", 100, 80)

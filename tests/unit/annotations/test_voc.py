@@ -71,6 +71,35 @@ DIOR_R = b"""<annotation>
 </annotation>
 """
 
+#: RSOD's order of elements: ymax before xmax, the size after the objects, and an owner with a name.
+RSOD = b"""<annotation>
+\t<source>
+\t\t<database>Lmars Detection Dataset of RS</database>
+\t</source>
+\t<object>
+\t\t<bndbox>
+\t\t\t<xmin>95</xmin>
+\t\t\t<ymin>27</ymin>
+\t\t\t<ymax>98</ymax>
+\t\t\t<xmax>159</xmax>
+\t\t</bndbox>
+\t\t<difficult>0</difficult>
+\t\t<pose>Left</pose>
+\t\t<name>aircraft</name>
+\t\t<truncated>1</truncated>
+\t</object>
+\t<filename>aircraft_1.jpg</filename>
+\t<owner>
+\t\t<name>Lmars, Wuhan University</name>
+\t</owner>
+\t<size>
+\t\t<width>800</width>
+\t\t<depth>3</depth>
+\t\t<height>800</height>
+\t</size>
+</annotation>
+"""
+
 
 def read(storage, data, size=(800, 800)):
     storage.write("Annotations/00001.xml", data)
@@ -89,6 +118,10 @@ def test_dior_r_has_corners_of_some_objects_and_boxes_of_others(storage):
     assert ship.corners_px == ((100.5, 200.5), (150.5, 190.5), (154.5, 210.5), (104.5, 220.5))
     assert ship.bbox_xyxy_px == (100.5, 190.5, 154.5, 220.5)
     assert dam == Annotation("dam", (9.0, 19.0, 50.0, 80.0))
+
+
+def test_the_order_of_elements_does_not_matter(storage):
+    assert read(storage, RSOD) == [Annotation("aircraft", (94.0, 26.0, 159.0, 98.0))]
 
 
 def test_a_file_without_objects_says_that_nothing_is_there(storage):
