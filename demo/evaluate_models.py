@@ -34,8 +34,8 @@ from demo.train.crops import background_box
 from demo.train.data import HELD_OUT_SEED, SCENE_PX, instance_map
 from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.lvlm import LocalClassifier
+from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Classifier, Image, MaskGenerator, TextEmbedder
-from lae_tasks.backends.sam import SamMaskGenerator
 from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.config import ClassifyConfig, Config, load_config
 from lae_tasks.crops import crop_region
@@ -343,7 +343,7 @@ def evaluate(models: Path, scenes: Sequence[SyntheticScene]) -> Figures:
     """Every figure of the models of a folder, with what it was measured on and by."""
     config = demo_config(models)
     classify, threads = config.classify, config.threads
-    generator = SamMaskGenerator(config.segment, threads)
+    generator = load_mask_generator(config.segment, threads)
     classifier = LocalClassifier(classify, threads)
     embedder = ClipEmbedder(str(classify.clip_model), classify.device, threads)
     made = automatic_masks(generator, scenes, config.segment.max_regions)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from lae_tasks.backends.protocols import Image, MaskProposal
-from lae_tasks.backends.sam import SamMaskGenerator
+from lae_tasks.backends.masks import load_mask_generator
+from lae_tasks.backends.protocols import Image, MaskGenerator, MaskProposal
 from lae_tasks.config import SegmentConfig, load_config
 from lae_tasks.geometry import mask_in_window
 
@@ -22,9 +22,9 @@ def mask_settings(checkpoint: Path, **changes: Any) -> SegmentConfig:
     return settings.model_copy(update={"checkpoint": checkpoint, "device": "cpu", **changes})
 
 
-def make_mask_generator(checkpoint: Path, **changes: Any) -> SamMaskGenerator:
+def make_mask_generator(checkpoint: Path, **changes: Any) -> MaskGenerator:
     """The generator of the demo preset, on one thread."""
-    return SamMaskGenerator(mask_settings(checkpoint, **changes), threads=1)
+    return load_mask_generator(mask_settings(checkpoint, **changes), threads=1)
 
 
 def full_rle(proposal: MaskProposal, image: Image) -> dict[str, Any]:

@@ -287,9 +287,9 @@ def _clip_revision(config: ClassifyConfig) -> str | None:
 @cache
 def mask_generator(config: SegmentConfig, threads: int) -> MaskGenerator:
     """The MaskGenerator that the config names."""
-    from lae_tasks.backends.sam import SamMaskGenerator
+    from lae_tasks.backends.masks import load_mask_generator
 
-    return SamMaskGenerator(config, threads)
+    return load_mask_generator(config, threads)
 
 
 @cache

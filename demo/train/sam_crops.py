@@ -28,7 +28,7 @@ from demo.train.crops import (
     save_crops,
 )
 from demo.train.data import DEFAULT_CACHE, SCENE_PX, instance_map
-from lae_tasks.backends.sam import SamMaskGenerator
+from lae_tasks.backends.protocols import MaskGenerator
 from lae_tasks.crops import crop_region
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ SEEN_SEED, UNSEEN_SEED = 0, 500_000
 _MATCH_IOU, _OFF_IOU = 0.5, 0.1
 
 
-def scene_crops(generator: SamMaskGenerator, seed: int) -> Iterator[tuple[UnsignedArray, str]]:
+def scene_crops(generator: MaskGenerator, seed: int) -> Iterator[tuple[UnsignedArray, str]]:
     """Cut the automatic masks of one scene.
 
     Args:
@@ -68,7 +68,7 @@ def scene_crops(generator: SamMaskGenerator, seed: int) -> Iterator[tuple[Unsign
         yield crop_region(scene.image, box, MARGIN), BACKGROUND
 
 
-def make_crops(generator: SamMaskGenerator, first_seed: int, scenes: int) -> Crops:
+def make_crops(generator: MaskGenerator, first_seed: int, scenes: int) -> Crops:
     """Cut the automatic masks of ``scenes`` scenes, see :func:`scene_crops`."""
     seeds = range(first_seed, first_seed + scenes)
     return collect(pair for seed in seeds for pair in scene_crops(generator, seed))

@@ -3,7 +3,7 @@
 Backends are the only modules that import torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lae_tasks.contracts import BoxPx
 
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,48 @@ class MaskProposal:
     mask: npt.NDArray[np.bool_]
     predicted_iou: float
     stability_score: float
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Masks that a model made for prompts, as it makes them: small, and not yet cut at a threshold.
+
+    Attributes:
+        prompt: The number of the prompt that each is of, (n,).
+        predicted_iou: What the model thinks of each, (n,).
+        logits: (n, h, w); the mask is where they are above 0.
+    """
+
+    prompt: npt.NDArray[np.int64]
+    predicted_iou: Floats
+    logits: Floats
+
+
+class EmbeddedImage(Protocol):
+    """An image that a model has taken in and that it can be prompted on.
+
+    Attributes:
+        rows: How logits become the image's pixels: `rows @ logits @ columns.T`. (height, h).
+        columns: Likewise, (width, w).
+    """
+
+    rows: Floats
+    columns: Floats
+
+    def at_points(self, points_px: Floats, min_predicted_iou: float) -> Iterator[Guesses]:
+        """Several guesses for each point (n, 2; x, y), in batches; the poor ones are left out."""
+
+    def in_boxes(self, boxes_xyxy_px: Floats) -> Iterator[Guesses]:
+        """One guess for each box (n, 4), in batches, in order."""
+
+
+class PromptableModel(Protocol):
+    """A model of the Segment Anything family."""
+
+    revision: str
+
+    def embed(self, image: Image) -> EmbeddedImage:
+        """Takes in an RGB image (height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +90,14 @@ class MaskGenerator(Protocol):
 
     def generate(self, image: Image) -> list[MaskProposal]:
         """All masks of an RGB image (height, width, 3)."""
+
+    def answer(self, image: Image, prompts_xyxy_px: Floats) -> list[MaskProposal | None]:
+        """One mask for each prompt, in order; None where the model sees nothing.
+
+        Args:
+            image: RGB (height, width, 3).
+            prompts_xyxy_px: Boxes (n, 4); one without width and height is a point.
+        """
 
 
 class Classifier(Protocol):

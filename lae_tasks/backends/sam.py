@@ -1,66 +1,107 @@
-"""Automatic masks by segment_anything: ViT-B, ViT-L, ViT-H, or the small model of the demo."""
+"""segment_anything's models: ViT-B, ViT-L, ViT-H, or the small model of the demo."""
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import sam_model_registry
+from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
+from torch.nn import functional
 
-from lae_tasks.backends.automatic_masks import EarlyFilterMaskGenerator
 from lae_tasks.backends.common import prepare
-from lae_tasks.backends.protocols import Image, MaskProposal
+from lae_tasks.backends.point_decoder import PointDecoder
+from lae_tasks.backends.protocols import Floats, Guesses, Image
 from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.backends.weights import sam_checkpoint, sam_revision
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
-from lae_tasks.geometry import largest_part, mask_bbox
 
 
-class SamMaskGenerator:
-    """A MaskGenerator over segment_anything's automatic masks."""
+class SegmentAnything:
+    """A PromptableModel of the original Segment Anything."""
 
     def __init__(self, config: SegmentConfig, threads: int) -> None:
         """Loads the checkpoint. Raises ConfigError if it is missing or of another model."""
         device = prepare(config.device, threads)
         path = sam_checkpoint(config)
         self.revision = sam_revision(config)
-        self._largest_part_only = config.largest_part_only
-        self._generator = EarlyFilterMaskGenerator(
-            _load(config.model_type, path).to(device).eval(),
-            points_per_side=config.points_per_side,
-            points_per_batch=config.points_per_batch,
-            pred_iou_thresh=config.pred_iou_thresh,
-            stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
-            box_nms_thresh=config.box_nms_thresh,
-            crop_n_layers=config.crop_n_layers,
-            crop_nms_thresh=config.crop_nms_thresh,
-            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
-            min_mask_region_area=config.min_mask_region_area,
-        )
+        self._batch = config.points_per_batch
+        self._predictor = SamPredictor(_load(config.model_type, path).to(device).eval())
 
-    def generate(self, image: Image) -> list[MaskProposal]:
-        """All masks of an RGB image (height, width, 3)."""
-        proposals = []
-        for found in self._generator.generate(np.ascontiguousarray(image)):
-            mask = np.asarray(found["segmentation"], dtype=bool)
-            if not mask.any():
-                continue
-            if self._largest_part_only:
-                mask = largest_part(mask)
-            bbox = mask_bbox(mask)
-            x0, y0, x1, y1 = bbox
-            proposals.append(
-                MaskProposal(
-                    bbox_xyxy_px=bbox,
-                    mask=mask[y0:y1, x0:x1],
-                    predicted_iou=float(found["predicted_iou"]),
-                    stability_score=float(found["stability_score"]),
-                )
+    @torch.inference_mode()
+    def embed(self, image: Image) -> "EmbeddedBySam":
+        """Takes in an RGB image (height, width, 3)."""
+        self._predictor.set_image(np.ascontiguousarray(image))
+        return EmbeddedBySam(self._predictor, self._batch)
+
+
+class EmbeddedBySam:
+    """An EmbeddedImage of the original Segment Anything."""
+
+    def __init__(self, predictor: SamPredictor, batch: int) -> None:
+        self._sam, self._transform = predictor.model, predictor.transform
+        self._embedding = predictor.get_image_embedding()
+        self._size, self._batch = predictor.original_size, batch
+        side = predictor.model.image_encoder.img_size
+        height, width = predictor.input_size
+        low = 4 * self._embedding.shape[-1]
+        self.rows = _interpolation(low, side, height, self._size[0])
+        self.columns = _interpolation(low, side, width, self._size[1])
+
+    @torch.inference_mode()
+    def at_points(self, points_px: Floats, min_predicted_iou: float) -> Iterator[Guesses]:
+        """Several guesses for each point (n, 2; x, y), in batches; the poor ones are left out."""
+        decoder = PointDecoder(self._sam, self._embedding)
+        coordinates = torch.as_tensor(self._transform.apply_coords(points_px, self._size))
+        for start, some in _batches(coordinates.to(self._embedding), self._batch):
+            labels = torch.ones(len(some), 1, dtype=torch.int, device=some.device)
+            prompts, _ = self._sam.prompt_encoder((some[:, None], labels), None, None)
+            prompt, quality, logits = decoder.decode(prompts, min_predicted_iou)
+            yield _guesses(start + prompt, quality, logits)
+
+    @torch.inference_mode()
+    def in_boxes(self, boxes_xyxy_px: Floats) -> Iterator[Guesses]:
+        """One guess for each box (n, 4), in batches, in order."""
+        sam = self._sam
+        boxes = torch.as_tensor(self._transform.apply_boxes(boxes_xyxy_px, self._size))
+        for start, some in _batches(boxes.to(self._embedding), self._batch):
+            sparse, dense = sam.prompt_encoder(None, some, None)
+            logits, quality = sam.mask_decoder(
+                image_embeddings=self._embedding,
+                image_pe=sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
             )
-        return proposals
+            prompt = start + torch.arange(len(some))
+            yield _guesses(prompt, quality[:, 0], logits[:, 0])
+
+
+def _batches(prompts: torch.Tensor, size: int) -> Iterator[tuple[int, torch.Tensor]]:
+    for start in range(0, len(prompts), size):
+        yield start, prompts[start : start + size]
+
+
+def _guesses(prompt: torch.Tensor, quality: torch.Tensor, logits: torch.Tensor) -> Guesses:
+    return Guesses(
+        prompt.cpu().numpy(), quality.float().cpu().numpy(), logits.float().cpu().numpy()
+    )
+
+
+def _interpolation(low: int, padded_px: int, used_px: int, original_px: int) -> Floats:
+    """One axis of `Sam.postprocess_masks` as a matrix (original_px, low).
+
+    Logits are brought to the side of the padded input, of which the image covers the first
+    `used_px`, and these to the image's own size.
+    """
+    unit = torch.eye(low)[None]
+    padded = functional.interpolate(unit, padded_px, mode="linear", align_corners=False)
+    used = padded[..., :used_px]
+    original = functional.interpolate(used, original_px, mode="linear", align_corners=False)
+    matrix: Floats = original[0].T.contiguous().numpy()
+    return matrix
 
 
 def _load(model_type: str, path: Path) -> Sam:

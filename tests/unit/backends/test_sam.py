@@ -10,9 +10,10 @@ from segment_anything import sam_model_registry
 
 from demo.scenes import generate_scene
 from demo.stack.settings import REPO
-from lae_tasks.backends.sam import SamMaskGenerator
+from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
+from lae_tasks.geometry import mask_in_window
 
 SMALL = REPO / "demo" / "models" / "sam" / "model.safetensors"
 
@@ -33,7 +34,7 @@ def test_the_small_model_finds_objects() -> None:
         stability_score_offset=0.5,
         crop_n_layers=0,
     )
-    generator = SamMaskGenerator(config, threads=1)
+    generator = load_mask_generator(config, threads=1)
     proposals = generator.generate(scene.image)
     assert proposals
     for proposal in proposals:
@@ -51,12 +52,12 @@ def test_a_registry_checkpoint_loads_and_a_mismatched_one_does_not(tmp_path: Pat
     path = tmp_path / "sam_vit_b.pth"
     state = sam_model_registry["vit_b"](checkpoint=None).state_dict()
     torch.save(state, path)
-    generator = SamMaskGenerator(make_config("vit_b", path), threads=1)
+    generator = load_mask_generator(make_config("vit_b", path), threads=1)
     assert generator.revision.startswith("sam-vit_b-")
     state.pop("image_encoder.pos_embed")
     torch.save(state, path)
     with pytest.raises(ConfigError, match=r"not the weights of vit_b .*check segment\.model_type"):
-        SamMaskGenerator(make_config("vit_b", path), threads=1)
+        load_mask_generator(make_config("vit_b", path), threads=1)
 
 
 class Malicious:
@@ -69,18 +70,38 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "bad.pth"
     path.write_bytes(pickle.dumps(Malicious(), protocol=2))
     with pytest.raises(ConfigError, match="not the weights of vit_b"):
-        SamMaskGenerator(make_config("vit_b", path), threads=1)
+        load_mask_generator(make_config("vit_b", path), threads=1)
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="checkpoint is not set"):
-        SamMaskGenerator(make_config("vit_h", None), threads=1)
+        load_mask_generator(make_config("vit_h", None), threads=1)
     with pytest.raises(ConfigError, match=r"none\.pth: no such file"):
-        SamMaskGenerator(make_config("vit_h", tmp_path / "none.pth"), threads=1)
+        load_mask_generator(make_config("vit_h", tmp_path / "none.pth"), threads=1)
 
 
 def test_an_image_of_one_colour_is_no_error() -> None:
     config = make_config("small", SMALL, points_per_side=4, crop_n_layers=0)
-    proposals = SamMaskGenerator(config, threads=1).generate(np.zeros((64, 96, 3), np.uint8))
+    proposals = load_mask_generator(config, threads=1).generate(np.zeros((64, 96, 3), np.uint8))
     assert all(p.mask.any() for p in proposals)
+
+
+def test_boxes_and_points_are_answered_one_by_one() -> None:
+    scene = generate_scene(1_000_003, 512)
+    generator = load_mask_generator(make_config("small", SMALL, points_per_batch=2), threads=1)
+    boxes = [item.bbox_xyxy_px for item in scene.objects]
+    middles = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]
+    prompts = [*boxes, *((x, y, x, y) for x, y in middles)]
+    answers = generator.answer(scene.image, np.array(prompts, dtype=np.float32))
+    assert len(answers) == 2 * len(scene.objects)
+    overlaps = []
+    for item, answer in zip((*scene.objects, *scene.objects), answers, strict=True):
+        assert answer is not None
+        placed = mask_in_window(answer.mask, answer.bbox_xyxy_px, (0, 0, 512, 512))
+        truth = item.full_mask(512)
+        overlaps.append(float((placed & truth).sum() / (placed | truth).sum()))
+    of_boxes, of_points = np.split(np.array(overlaps), 2)
+    assert of_boxes.mean() > 0.5
+    assert of_points.mean() > 0.5
+    assert generator.answer(scene.image, np.zeros((0, 4), np.float32)) == []
