@@ -202,19 +202,15 @@ def _classify(night: Night, shard: str) -> Manifest:
 def _route(night: Night, shard: str) -> Manifest:
     if read_manifest(night.store, "ingest", night.night, WHOLE) is None:
         raise _not_committed(night, "ingest", WHOLE)
-    scenes: dict[str, Scene] = {}
-    tiles: dict[str, Tile] = {}
     regions: dict[str, Region] = {}
     labels: list[Label] = []
     digests: list[str] = []
-    for each, members in sorted(read_plan(night.store, night.night).items()):
-        scenes |= {scene.scene_id: scene for scene in members}
+    for each in plan(night):
         of_tile, of_segment, of_classify = (
             _table(night, "tile", each, Tile),
             _table(night, "segment", each, Region),
             _table(night, "classify", each, Label),
         )
-        tiles |= {t.tile_id: t for t in of_tile[0]}
         regions |= {r.region_id: r for r in of_segment[0]}
         labels += of_classify[0]
         digests += [of_tile[1], of_segment[1], of_classify[1]]
@@ -233,7 +229,7 @@ def _route(night: Night, shard: str) -> Manifest:
     def results() -> Iterator[Done]:
         embedder = text_embedder(night.config.classify, night.config.threads)
         _require_unchanged(work, embedder)
-        yield from route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
+        yield from route.run(labels, regions, embedder, vocabulary, config)
 
     return run(night.store, work, [label.region_id for label in labels], results())
 

@@ -1,16 +1,14 @@
 """Route: every Label becomes a Decision: accept, review or reject, with the rule's name."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region, Scene, Tile
-from lae_tasks.geometry import box_overlap, suppress_duplicates
+from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
+from lae_tasks.geometry import suppress_duplicates
 from lae_tasks.names import canonical_form, merge_names
 
 STAGE = "route"
@@ -21,16 +19,13 @@ class Candidate:
     """A labelled region with all that the rules look at.
 
     Attributes:
-        is_cut: It reaches a border of its tile that is not the scene's.
-        seen_whole: It is cut, but another tile has the same thing whole, and that is not rejected.
         category: Its canonical name; None if it was not recognized.
-        confidence: The score that the config names; None where it is not known.
+        confidence: The score that the config names; None where it is not known, 1 for a name that
+            was imported.
     """
 
     label: Label
     region: Region
-    is_cut: bool
-    seen_whole: bool
     category: str | None
     confidence: float | None
 
@@ -38,8 +33,6 @@ class Candidate:
 def run(
     labels: Sequence[Label],
     regions: Mapping[str, Region],
-    tiles: Mapping[str, Tile],
-    scenes: Mapping[str, Scene],
     embedder: TextEmbedder | None,
     vocabulary: Sequence[str],
     config: RouteConfig,
@@ -55,10 +48,8 @@ def run(
         counter for each outcome and rule, such as `reject duplicate`.
     """
     ledger = _ledger(labels, vocabulary, embedder, config)
-    candidates = _candidates(labels, regions, tiles, scenes, ledger, config)
-    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates if not c.is_cut}
-    cut = _with_whole_views([c for c in candidates if c.is_cut], candidates, rulings, tiles, config)
-    rulings |= {c.region.region_id: _rule(c, vocabulary, config) for c in cut}
+    candidates = _candidates(labels, regions, ledger, config)
+    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates}
     for region_id in _duplicates(candidates, rulings, config):
         rulings[region_id] = (Outcome.REJECT, "duplicate")
     unlisted = dict(ledger)
@@ -85,8 +76,6 @@ def _ledger(
 def _candidates(
     labels: Sequence[Label],
     regions: Mapping[str, Region],
-    tiles: Mapping[str, Tile],
-    scenes: Mapping[str, Scene],
     ledger: Mapping[str, Merge],
     config: RouteConfig,
 ) -> list[Candidate]:
@@ -98,10 +87,8 @@ def _candidates(
             Candidate(
                 label=label,
                 region=region,
-                is_cut=_is_cut(region, tiles[region.tile_id], scenes[region.scene_id]),
-                seen_whole=False,
                 category=ledger[said].canonical if said else None,
-                confidence=getattr(label, config.score),
+                confidence=1.0 if _is_imported(region) else getattr(label, config.score),
             )
         )
     return candidates
@@ -112,13 +99,13 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and c.seen_whole),
+    ("imported", Outcome.ACCEPT, lambda c, _v, _cfg: _is_imported(c.region)),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
     ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
     ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
     ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
-    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: cfg.reject_cut and c.is_cut),
+    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: _is_doubtful_part(c.region, cfg)),
     ("new_category", Outcome.REVIEW, lambda c, v, _cfg: bool(v) and c.category not in v),
     ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
     ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
@@ -134,54 +121,13 @@ def _rule(
     )
 
 
-def _is_cut(region: Region, tile: Tile, scene: Scene) -> bool:
-    """Whether the region reaches a border of its tile that is not the scene's border."""
-    x, y, width, height = tile.window_px
-    x0, y0, x1, y1 = region.bbox_xyxy_px
-    return (
-        (x0 <= x and x > 0)
-        or (y0 <= y and y > 0)
-        or (x1 >= x + width and x + width < scene.width_px)
-        or (y1 >= y + height and y + height < scene.height_px)
-    )
+def _is_imported(region: Region) -> bool:
+    """Whether the region came with the name that its dataset gave it."""
+    return region.prompt_category is not None
 
 
-def _with_whole_views(
-    cut: Sequence[Candidate],
-    candidates: Sequence[Candidate],
-    rulings: Mapping[str, tuple[Outcome, str]],
-    tiles: Mapping[str, Tile],
-    config: RouteConfig,
-) -> list[Candidate]:
-    """Looks among what is whole, and not rejected, for each thing that is cut.
-
-    Two regions are the same thing if the part of the whole one that the other's tile shows has the
-    same box.
-    """
-    if not config.reject_cut:
-        return list(cut)
-    whole: defaultdict[str, list[Region]] = defaultdict(list)
-    for each in candidates:
-        if not each.is_cut and rulings[each.region.region_id][0] is not Outcome.REJECT:
-            whole[each.region.scene_id].append(each.region)
-    boxes = {
-        scene_id: np.array([region.bbox_xyxy_px for region in found], dtype=np.float64)
-        for scene_id, found in whole.items()
-    }
-    tile_ids = {
-        scene_id: np.array([region.tile_id for region in found])
-        for scene_id, found in whole.items()
-    }
-    looked = []
-    for each in cut:
-        region = each.region
-        others = boxes.get(region.scene_id, np.empty((0, 4)))
-        others = others[tile_ids[region.scene_id] != region.tile_id] if len(others) else others
-        x, y, width, height = tiles[region.tile_id].window_px
-        visible = np.clip(others, (x, y, x, y), (x + width, y + height, x + width, y + height))
-        overlaps = box_overlap(np.array(region.bbox_xyxy_px, dtype=np.float64), visible)
-        looked.append(replace(each, seen_whole=bool((overlaps > config.nms_iou).any())))
-    return looked
+def _is_doubtful_part(region: Region, config: RouteConfig) -> bool:
+    return config.review_seen_in_part and region.seen_in_part
 
 
 def _aspect(region: Region) -> float:
@@ -228,7 +174,7 @@ def _decision(candidate: Candidate, outcome: Outcome, rule: str, config: RouteCo
         rule=rule,
         category=candidate.category,
         confidence=candidate.confidence or 0.0,
-        calibration=f"none:{config.score}",
+        calibration="imported" if _is_imported(region) else f"none:{config.score}",
         candidates=tuple(dict.fromkeys(n for n in names if n))[: config.max_candidates],
         in_audit=outcome is Outcome.ACCEPT and _drawn(region.region_id, config),
     )
