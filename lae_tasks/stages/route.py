@@ -1,13 +1,16 @@
 """Route: every Label becomes a Decision: accept, review or reject, with the rule's name."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
+from lae_tasks.contracts import BoxPx, Decision, Done, Label, Merge, Outcome, Region
 from lae_tasks.geometry import suppress_duplicates
 from lae_tasks.names import canonical_form, merge_names
 
@@ -31,8 +34,7 @@ class Candidate:
 
 
 def run(
-    labels: Sequence[Label],
-    regions: Mapping[str, Region],
+    rows: Iterable[tuple[Label, Region]],
     embedder: TextEmbedder | None,
     vocabulary: Sequence[str],
     config: RouteConfig,
@@ -43,55 +45,68 @@ def run(
     per scene and category, duplicates are suppressed (boxes in scene pixels, so the same object
     seen in two tiles counts once).
 
+    Args:
+        rows: The labels with their regions. They are gone through three times, and never held:
+            a night may have more of them than memory.
+        embedder: CLIP, which tells near-synonyms; None merges names by their form only.
+        vocabulary: The names that may be accepted unseen; if empty, all.
+        config: The stage's settings.
+
     Yields:
         One Done for each label: its Decision, and a Merge where it is the first of its name; a
         counter for each outcome and rule, such as `reject duplicate`.
     """
-    ledger = _ledger(labels, vocabulary, embedder, config)
-    candidates = _candidates(labels, regions, ledger, config)
-    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates}
-    for region_id in _duplicates(candidates, rulings, config):
-        rulings[region_id] = (Outcome.REJECT, "duplicate")
+    ledger = _ledger(rows, vocabulary, embedder, config)
+    duplicates = _duplicates(_candidates(rows, ledger, config), vocabulary, config)
     unlisted = dict(ledger)
-    for candidate in candidates:
-        decision = _decision(candidate, *rulings[candidate.region.region_id], config)
+    for number, candidate in enumerate(_candidates(rows, ledger, config)):
+        outcome, rule = _rule(candidate, vocabulary, config)
+        if number in duplicates:
+            outcome, rule = Outcome.REJECT, "duplicate"
+        decision = _decision(candidate, outcome, rule, config)
         merge = unlisted.pop(candidate.label.category_said or "", None)
         outputs = (decision, merge) if merge else (decision,)
-        counted = {f"{decision.outcome.value} {decision.rule}": 1}
-        yield Done(candidate.region.region_id, outputs, counted)
+        yield Done(candidate.region.region_id, outputs, {f"{outcome.value} {rule}": 1})
 
 
 def _ledger(
-    labels: Sequence[Label],
+    rows: Iterable[tuple[Label, Region]],
     vocabulary: Sequence[str],
     embedder: TextEmbedder | None,
     config: RouteConfig,
 ) -> dict[str, Merge]:
-    counts = Counter(label.category_said for label in labels if label.category_said)
+    counts: Counter[str] = Counter()
+    imported: set[str] = set()
+    for label, region in rows:
+        if label.category_said:
+            counts[label.category_said] += 1
+            if _is_imported(region):
+                imported.add(label.category_said)
     embed = embedder.embed_names if embedder else None
-    merges = merge_names(counts, vocabulary, embed, config.merge_similarity)
+    fixed = _fixed_names(vocabulary, imported)
+    merges = merge_names(counts, fixed, embed, config.merge_similarity)
     return {merge.name: merge for merge in merges}
 
 
+def _fixed_names(vocabulary: Sequence[str], imported: Iterable[str]) -> list[str]:
+    """The names that others join: the vocabulary's, and after them what datasets call things."""
+    spelling = {canonical_form(name): name for name in sorted(imported, reverse=True)}
+    for name in vocabulary:
+        spelling.pop(canonical_form(name), None)
+    return [*vocabulary, *sorted(spelling.values())]
+
+
 def _candidates(
-    labels: Sequence[Label],
-    regions: Mapping[str, Region],
-    ledger: Mapping[str, Merge],
-    config: RouteConfig,
-) -> list[Candidate]:
-    candidates = []
-    for label in labels:
-        region = regions[label.region_id]
+    rows: Iterable[tuple[Label, Region]], ledger: Mapping[str, Merge], config: RouteConfig
+) -> Iterator[Candidate]:
+    for label, region in rows:
         said = label.category_said
-        candidates.append(
-            Candidate(
-                label=label,
-                region=region,
-                category=ledger[said].canonical if said else None,
-                confidence=1.0 if _is_imported(region) else getattr(label, config.score),
-            )
+        yield Candidate(
+            label=label,
+            region=region,
+            category=ledger[said].canonical if said else None,
+            confidence=1.0 if _is_imported(region) else getattr(label, config.score),
         )
-    return candidates
 
 
 Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
@@ -140,26 +155,38 @@ def _clip_disagrees(candidate: Candidate) -> bool:
     return second is not None and canonical_form(second) != canonical_form(candidate.category or "")
 
 
+class _Group:
+    """What may be duplicates of each other, as plain numbers: a scene may have very many."""
+
+    def __init__(self) -> None:
+        self.numbers, self.boxes, self.scores = array("q"), array("q"), array("d")
+
+    def add(self, number: int, bbox_xyxy_px: BoxPx, score: float) -> None:
+        self.numbers.append(number)
+        self.boxes.extend(bbox_xyxy_px)
+        self.scores.append(score)
+
+
 def _duplicates(
-    candidates: Sequence[Candidate],
-    rulings: Mapping[str, tuple[Outcome, str]],
-    config: RouteConfig,
-) -> list[str]:
-    """Regions that a better one of the same scene and category makes superfluous."""
-    groups: dict[tuple[str, str | None], list[Candidate]] = {}
-    for candidate in candidates:
-        if rulings[candidate.region.region_id][0] is not Outcome.REJECT:
-            groups.setdefault((candidate.region.scene_id, candidate.category), []).append(candidate)
-    duplicates = []
+    candidates: Iterable[Candidate], vocabulary: Sequence[str], config: RouteConfig
+) -> set[int]:
+    """Numbers of the candidates that a better one of the same scene and category makes superfluous.
+
+    They are numbered in their order, from 0.
+    """
+    groups: defaultdict[tuple[str, str | None], _Group] = defaultdict(_Group)
+    for number, candidate in enumerate(candidates):
+        outcome, _ = _rule(candidate, vocabulary, config)
+        if outcome is not Outcome.REJECT:
+            # What is accepted outranks what is not; then the confidence counts.
+            score = (outcome is Outcome.ACCEPT) + (candidate.confidence or 0.0)
+            group = groups[candidate.region.scene_id, candidate.category]
+            group.add(number, candidate.region.bbox_xyxy_px, score)
+    duplicates: set[int] = set()
     for group in groups.values():
-        boxes = [c.region.bbox_xyxy_px for c in group]
-        # What is accepted outranks what is not; then the confidence counts.
-        scores = [
-            (rulings[c.region.region_id][0] is Outcome.ACCEPT) + (c.confidence or 0.0)
-            for c in group
-        ]
-        kept = set(suppress_duplicates(boxes, scores, config.nms_iou, config.nms_measure))
-        duplicates += [c.region.region_id for i, c in enumerate(group) if i not in kept]
+        boxes = np.asarray(group.boxes).reshape(-1, 4)
+        kept = suppress_duplicates(boxes, group.scores, config.nms_iou, config.nms_measure)
+        duplicates.update(np.delete(group.numbers, kept).tolist())
     return duplicates
 
 

@@ -1,13 +1,15 @@
 """Route: each rule with its name, names merged, duplicates suppressed across tiles."""
 
+import random
 from typing import Any
 
 import pytest
 
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
+from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
 from lae_tasks.stages import route
 from tests.unit.test_contracts import make_region
+from tests.unit.test_geometry import suppress_one_by_one
 
 CONFIG: dict[str, Any] = {
     "score": "token_confidence",
@@ -38,15 +40,21 @@ def make_label(region_id: str = "r1", **values: Any) -> Label:
 def decide(
     labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
 ) -> dict[str, Decision]:
-    by_id = {region.region_id: region for region in regions}
-    settings = RouteConfig.model_validate(CONFIG | config)
-    results = route.run(labels, by_id, None, vocabulary, settings)
+    results = run(labels, regions, vocabulary, **config)
     return {
         record.region_id: record
         for done in results
         for record in done.outputs
         if isinstance(record, Decision)
     }
+
+
+def run(
+    labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
+) -> list[Done]:
+    by_id = {region.region_id: region for region in regions}
+    rows = [(label, by_id[label.region_id]) for label in labels]
+    return list(route.run(rows, None, vocabulary, RouteConfig.model_validate(CONFIG | config)))
 
 
 def region(region_id: str = "r1", **values: Any) -> Region:
@@ -133,9 +141,7 @@ def test_what_is_accepted_outranks_what_is_in_doubt() -> None:
 def test_names_are_merged_with_a_ledger() -> None:
     labels = [make_label("r1"), make_label("r2", category_said="the ships")]
     regions = [region("r1"), region("r2", bbox_xyxy_px=(100, 10, 150, 40))]
-    by_id = {r.region_id: r for r in regions}
-    config = RouteConfig.model_validate(CONFIG)
-    results = list(route.run(labels, by_id, None, (), config))
+    results = run(labels, regions)
     merges = [r for done in results for r in done.outputs if isinstance(r, Merge)]
     assert {(m.name, m.canonical, m.count) for m in merges} == {
         ("Ship", "ship", 1),
@@ -157,3 +163,67 @@ def test_the_audit_is_drawn_from_the_accepted_the_same_way_each_time() -> None:
     assert drawn != {
         k for k, v in decide(labels, regions, audit_share=0.1, audit_seed=1).items() if v.in_audit
     }
+
+
+def test_what_datasets_call_things_is_kept_and_joined() -> None:
+    labels = [
+        make_label("r1", category_said="the ships"),
+        make_label("r2", category_said="Ships"),
+        make_label("r3", category_said="Airplanes"),
+    ]
+    regions = [
+        region("r1"),
+        region("r2", prompt_category="Ships", bbox_xyxy_px=(100, 10, 150, 40)),
+        region("r3", prompt_category="Airplanes", bbox_xyxy_px=(200, 10, 250, 40)),
+    ]
+    found = decide(labels, regions, ("airplane",))
+    assert [found[name].category for name in ("r1", "r2", "r3")] == ["Ships", "Ships", "airplane"]
+
+
+def random_night(seed: int, count: int) -> tuple[list[Label], list[Region]]:
+    draw = random.Random(seed)
+    labels, regions = [], []
+    for number in range(count):
+        x, y, side = draw.randrange(60), draw.randrange(60), draw.choice((8, 10, 20))
+        regions.append(
+            region(
+                f"r{number}",
+                scene_id=draw.choice(("s1", "s2")),
+                bbox_xyxy_px=(x, y, x + side, y + 10),
+                area_px=draw.choice((10, 90)),
+                seen_in_part=draw.random() < 0.2,
+                prompt_category=draw.choice((None, None, "ship")),
+            )
+        )
+        label = make_label(
+            f"r{number}",
+            category_said=draw.choice(("ship", "Ships", "vehicle", None)),
+            token_confidence=draw.choice((None, 0.2, 0.6, 0.9, 0.95)),
+            clip_category=draw.choice(("ship", None)),
+        )
+        labels.append(label)
+    return labels, regions
+
+
+@pytest.mark.parametrize("measure", ["iou", "containment"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure: str) -> None:
+    labels, regions = random_night(seed, 300)
+    expected = decide(labels, regions, nms_iou=1.0)  # the rules alone: no overlap is above 1
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for name, each in expected.items():
+        if each.outcome is not Outcome.REJECT:
+            groups.setdefault((each.scene_id, each.category), []).append(name)
+    boxes = {region.region_id: region.bbox_xyxy_px for region in regions}
+    for names in groups.values():
+        found = [expected[name] for name in names]
+        scores = [(each.outcome is Outcome.ACCEPT) + each.confidence for each in found]
+        in_order = [boxes[name] for name in names]
+        kept = suppress_one_by_one(in_order, scores, 0.3, measure)
+        for index in set(range(len(names))) - set(kept):
+            change = {"outcome": Outcome.REJECT, "rule": "duplicate", "in_audit": False}
+            expected[names[index]] = found[index].model_copy(update=change)
+    decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
+    assert list(decided.items()) == list(expected.items())  # in the order of the labels, too
+    rules = {each.rule for each in decided.values()}
+    assert {"duplicate", "imported", "confident", "seen_in_part", "too_small"} <= rules
