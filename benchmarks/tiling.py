@@ -1,19 +1,11 @@
-"""What cutting a scene into tiles costs: time against plain reads, memory against a small scene.
+"""What cutting a scene into tiles costs in time, against plain reads.
 
-    python -m benchmarks.tiling speed
-    python -m benchmarks.tiling memory [SIDE_PX]
+    python -m benchmarks.tiling
 
-`speed` reads the same windows by `Raster.read_rgb` and by plain rasterio, checks that the pixels
-are the same, and prints both in megapixels per second and their ratio. `memory` runs ingest and
-tile over a scene of 3,000 px and one of SIDE_PX (30,000) in processes of their own and prints the
-ratio of their peak resident memory.
+Reads the same windows by `Raster.read_rgb` and by plain rasterio, checks that the pixels are the
+same, and prints both in megapixels per second and their ratio.
 """
 
-import json
-import logging
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,11 +16,9 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 from rich.console import Console
 
-from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.contracts import Done, Scene
+from lae_tasks.config import TileConfig
 from lae_tasks.geometry import tile_windows
 from lae_tasks.raster import open_raster
-from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
 
 SIDE_PX = 6144
@@ -88,48 +78,5 @@ def speed() -> None:
         out.print(f"ratio          {min(plain) / min(ours):7.2f}  (target >= 0.80)")
 
 
-def cut(scene_folder: Path, store_folder: Path) -> None:
-    """Ingests and tiles the scenes of a folder, and writes what it took, as JSON."""
-    logging.getLogger("rasterio").setLevel(logging.ERROR)
-    raw, store = LocalStorage(scene_folder), LocalStorage(store_folder)
-    started = time.perf_counter()
-    results = list(ingest.run(list(raw.list()), raw, [], IngestConfig()))
-    records = [each for r in results if isinstance(r, Done) for each in r.outputs]
-    scenes = [each for each in records if isinstance(each, Scene)]
-    tiles = sum(
-        len(result.outputs)
-        for result in tile.run(scenes, raw, store, TILE)
-        if isinstance(result, Done)
-    )
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    seconds = time.perf_counter() - started
-    found = {"tiles": tiles, "peak_mb": round(peak_mb), "seconds": round(seconds, 1)}
-    sys.stdout.write(json.dumps(found))
-
-
-def memory(side_px: int) -> None:
-    """Prints the peak memory of a small and a large scene, and their ratio."""
-    peaks = []
-    for side in (3000, side_px):
-        with tempfile.TemporaryDirectory() as folder:
-            scenes, store = Path(folder) / "scenes", Path(folder) / "store"
-            scenes.mkdir()
-            write_scene(scenes / "a.tif", side)
-            command = [sys.executable, "-m", "benchmarks.tiling", "cut", str(scenes), str(store)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout)
-            out.print(f"{side:6} px: {found}")
-            peaks.append(found["peak_mb"])
-    out.print(f"ratio of peak memory {peaks[1] / peaks[0]:.2f}  (target <= 1.25)")
-
-
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["speed"]:
-            speed()
-        case ["memory", *rest]:
-            memory(int(rest[0]) if rest else 30_000)
-        case ["cut", scene_folder, store_folder]:
-            cut(Path(scene_folder), Path(store_folder))
-        case _:
-            raise SystemExit(__doc__)
+    speed()

@@ -141,10 +141,8 @@ class RouteConfig(Section):
     nms_measure: Literal["iou", "containment"] = Field(
         "iou", description="containment: intersection over the smaller box, so parts go too"
     )
-    reject_cut: bool = Field(
-        False,
-        description="Reject what a tile's border cuts and another tile has whole; what was found "
-        "in part only goes to review",
+    review_seen_in_part: bool = Field(
+        True, description="An object that was seen in part only goes to review"
     )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")

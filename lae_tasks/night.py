@@ -19,12 +19,14 @@ from lae_tasks.contracts import (
     Label,
     Manifest,
     Merge,
+    Output,
     Region,
     Rejection,
     Scene,
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
+from lae_tasks.labelled import LabelledRegions
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
@@ -202,22 +204,13 @@ def _classify(night: Night, shard: str) -> Manifest:
 def _route(night: Night, shard: str) -> Manifest:
     if read_manifest(night.store, "ingest", night.night, WHOLE) is None:
         raise _not_committed(night, "ingest", WHOLE)
-    scenes: dict[str, Scene] = {}
-    tiles: dict[str, Tile] = {}
-    regions: dict[str, Region] = {}
-    labels: list[Label] = []
+    tables: list[tuple[Output, Output]] = []
     digests: list[str] = []
-    for each, members in sorted(read_plan(night.store, night.night).items()):
-        scenes |= {scene.scene_id: scene for scene in members}
-        of_tile, of_segment, of_classify = (
-            _table(night, "tile", each, Tile),
-            _table(night, "segment", each, Region),
-            _table(night, "classify", each, Label),
-        )
-        tiles |= {t.tile_id: t for t in of_tile[0]}
-        regions |= {r.region_id: r for r in of_segment[0]}
-        labels += of_classify[0]
-        digests += [of_tile[1], of_segment[1], of_classify[1]]
+    for each in plan(night):
+        outputs = [_output(night, stage, each) for stage in SHARD_STAGES]
+        tables.append((outputs[1], outputs[2]))
+        digests += [output.sha256 for output in outputs]
+    rows = LabelledRegions(night.store, tables)
     config = night.config.route
     vocabulary = night.config.vocabulary
     work = Work(
@@ -233,9 +226,9 @@ def _route(night: Night, shard: str) -> Manifest:
     def results() -> Iterator[Done]:
         embedder = text_embedder(night.config.classify, night.config.threads)
         _require_unchanged(work, embedder)
-        yield from route.run(labels, regions, tiles, scenes, embedder, vocabulary, config)
+        yield from route.run(rows, embedder, vocabulary, config)
 
-    return run(night.store, work, [label.region_id for label in labels], results())
+    return run(night.store, work, rows.ids(), results())
 
 
 _STAGES: dict[str, Callable[[Night, str], Manifest]] = {
@@ -248,12 +241,17 @@ _STAGES: dict[str, Callable[[Night, str], Manifest]] = {
 
 
 def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R], str]:
-    """The main table of a committed shard, and its digest."""
+    """The records of a committed shard's main table, and its digest."""
+    output = _output(night, stage, shard)
+    return read_table(night.store, output, kind), output.sha256
+
+
+def _output(night: Night, stage: str, shard: str) -> Output:
+    """The main table of a committed shard."""
     manifest = read_manifest(night.store, stage, night.night, shard)
     if manifest is None:
         raise _not_committed(night, stage, shard)
-    output = manifest.outputs[0]
-    return read_table(night.store, output, kind), output.sha256
+    return manifest.outputs[0]
 
 
 def _not_committed(night: Night, stage: str, shard: str) -> ContractError:

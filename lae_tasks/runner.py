@@ -15,10 +15,13 @@ they count for nothing.
 import hashlib
 import json
 import logging
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -33,7 +36,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ContractError
 from lae_tasks.storage import MissingObjectError, Storage
-from lae_tasks.tables import encode, remedy
+from lae_tasks.tables import TableWriter, remedy, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,15 +108,16 @@ def iter_manifests(store: Storage, stage: str, night: str | None = None) -> Iter
 
 
 def run(
-    store: Storage, work: Work, record_ids: Sequence[str], results: Iterable[Done | Rejection]
+    store: Storage, work: Work, record_ids: Iterable[str], results: Iterable[Done | Rejection]
 ) -> Manifest:
     """Runs a shard to its manifest, or skips it if it is done already.
 
     Args:
         store: Where the outputs go.
         work: The shard, and what its result depends on.
-        record_ids: Ids of the records that come in.
-        results: What the stage makes of them, lazily: nothing runs if the shard is done.
+        record_ids: Ids of the records that come in; not read if the shard is done.
+        results: What the stage makes of them, lazily: nothing runs if the shard is done. Its
+            records are written while they come, and do not stay in memory.
 
     Raises:
         ContractError: If a record came back twice, unasked for, or not at all.
@@ -123,32 +127,20 @@ def run(
         logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
         return done
     started = time.monotonic()
-    tables: dict[type[Record], list[Record]] = {kind: [] for kind in work.record_types}
-    rejections: list[Rejection] = []
-    counts: Counter[str] = Counter()
-    seen: Counter[str] = Counter()
-    told = started
-    for result in results:
-        if time.monotonic() - told > _TELL_AFTER_S:
-            told = time.monotonic()
-            logger.info("%s: %d of %d", work.base_key, seen.total(), len(record_ids))
-        if isinstance(result, Rejection):
-            rejections.append(result)
-            seen[result.rejected_id] += 1
-            logger.info("rejected %s: %s: %s", result.rejected_id, result.reason, result.detail)
-        else:
-            seen[result.record_id] += 1
-            counts.update(result.counts)
-            for record in result.outputs:
-                tables[type(record)].append(record)
-    _check_accounted_for(work, record_ids, seen)
-    outputs = [
-        _write(store, f"{work.base_key}.{kind.__name__.lower()}", rows, kind)
-        for kind, rows in tables.items()
-    ]
-    if rejections:
-        base_key = f"rejects/{work.stage}/{work.night}/{work.shard}"
-        outputs.append(_write(store, base_key, rejections, Rejection))
+    account = _Account(work, record_ids)
+    with _open_tables(work) as tables:
+        for result in results:
+            account.enter(result)
+            for record in result.outputs if isinstance(result, Done) else (result,):
+                tables[type(record)].add(record)
+        account.check()
+        outputs = [
+            _write(store, f"{work.base_key}.{kind.__name__.lower()}", tables[kind])
+            for kind in work.record_types
+        ]
+        if account.reasons:
+            base_key = f"rejects/{work.stage}/{work.night}/{work.shard}"
+            outputs.append(_write(store, base_key, tables[Rejection]))
     done = read_manifest(store, work.stage, work.night, work.shard)
     if done and done.fingerprint == work.fingerprint:
         logger.info("%s %s/%s: another attempt was first", work.stage, work.night, work.shard)
@@ -161,11 +153,11 @@ def run(
         inputs=work.inputs,
         config_sha256=work.config_sha256,
         model_revision=work.model_revision,
-        n_in=len(record_ids),
-        n_done=len(record_ids) - len(rejections),
-        n_rejected=len(rejections),
-        counts=dict(sorted(counts.items())),
-        rejected_by_reason=dict(sorted(Counter(r.reason for r in rejections).items())),
+        n_in=account.n_in,
+        n_done=account.n_in - account.reasons.total(),
+        n_rejected=account.reasons.total(),
+        counts=dict(sorted(account.counts.items())),
+        rejected_by_reason=dict(sorted(account.reasons.items())),
         seconds=round(time.monotonic() - started, 3),
         outputs=tuple(outputs),
     )
@@ -177,19 +169,58 @@ def run(
     return manifest
 
 
-def _write(store: Storage, base_key: str, rows: Sequence[Record], kind: type[Record]) -> Output:
-    data = encode(rows, kind)
-    digest = hashlib.sha256(data).hexdigest()
+class _Account:
+    """Which records of a shard are still due, and what is counted of those that came back."""
+
+    def __init__(self, work: Work, record_ids: Iterable[str]) -> None:
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._work = work
+        self._due = Counter(record_ids)
+        self.n_in = self._due.total()
+        self._n_out = 0
+        self._told = time.monotonic()
+
+    def enter(self, result: Done | Rejection) -> None:
+        self._n_out += 1
+        if isinstance(result, Rejection):
+            self._due[result.rejected_id] -= 1
+            self.reasons[result.reason] += 1
+            logger.info("rejected %s: %s: %s", result.rejected_id, result.reason, result.detail)
+        else:
+            self._due[result.record_id] -= 1
+            self.counts.update(result.counts)
+        if time.monotonic() - self._told > _TELL_AFTER_S:
+            self._told = time.monotonic()
+            logger.info("%s: %d of %d", self._work.base_key, self._n_out, self.n_in)
+
+    def check(self) -> None:
+        """Raises ContractError if a record came back twice, unasked for, or not at all."""
+        lost, extra = list((+self._due).elements()), list((-self._due).elements())
+        if lost or extra:
+            raise ContractError(
+                f"{self._work.base_key}: {self.n_in} records came in, {self._n_out} came out; "
+                f"lost: {lost[:5]}, unasked for or twice: {extra[:5]}; nothing was committed"
+            )
+
+
+@contextmanager
+def _open_tables(work: Work) -> Iterator[dict[type[Record], TableWriter]]:
+    """A writer for each table of the work, over files that are gone afterwards."""
+    kinds: tuple[type[Record], ...] = (*work.record_types, Rejection)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield {
+            kind: stack.enter_context(closing(TableWriter(folder / kind.__name__, kind)))
+            for kind in kinds
+        }
+
+
+def _write(store: Storage, base_key: str, table: TableWriter) -> Output:
+    table.close()
+    digest = sha256_of(table.path)
     key = f"{base_key}.{digest[:16]}.parquet"
-    store.write(key, data)
-    return Output(key=key, sha256=digest, size_bytes=len(data), rows=len(rows))
-
-
-def _check_accounted_for(work: Work, record_ids: Sequence[str], seen: Counter[str]) -> None:
-    expected = Counter(record_ids)
-    if seen != expected:
-        lost, extra = list((expected - seen).elements()), list((seen - expected).elements())
-        raise ContractError(
-            f"{work.base_key}: {len(record_ids)} records came in, {seen.total()} came out; "
-            f"lost: {lost[:5]}, unasked for or twice: {extra[:5]}; nothing was committed"
-        )
+    with table.path.open("rb") as file:
+        store.write(key, file)
+    size_bytes = table.path.stat().st_size
+    return Output(key=key, sha256=digest, size_bytes=size_bytes, rows=table.rows)

@@ -81,13 +81,18 @@ class Storage(Protocol):
         """Hex digest of the object's content, without holding it. Raises MissingObjectError."""
 
     def write(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> None:
         """Writes an object whole: a reader sees the old content or the new, never a part.
 
         Args:
             key: Where to.
-            data: The content.
+            data: The content, or a file that is read from where it stands, and never held whole.
             if_absent: Only if no object of that key is there yet.
             if_match: Only if the object's etag is still this one.
 
@@ -197,7 +202,12 @@ class S3Storage:
             raise TransientError(f"reading {self.uri}/{key}: {error}") from error
 
     def write(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> None:
         """Writes an object whole; see `Storage.write`."""
         condition: dict[str, str] = {}
@@ -317,7 +327,12 @@ class LocalStorage:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def write(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> None:
         """Writes an object whole; see `Storage.write`.
 
@@ -329,7 +344,10 @@ class LocalStorage:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    shutil.copyfileobj(data, file, 1 << 20)
             temporary.chmod(0o644)
             if if_absent:
                 os.link(temporary, path)

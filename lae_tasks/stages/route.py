@@ -1,16 +1,17 @@
 """Route: every Label becomes a Decision: accept, review or reject, with the rule's name."""
 
 import hashlib
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region, Scene, Tile
-from lae_tasks.geometry import box_overlap, suppress_duplicates
+from lae_tasks.contracts import BoxPx, Decision, Done, Label, Merge, Outcome, Region
+from lae_tasks.geometry import suppress_duplicates
 from lae_tasks.names import canonical_form, merge_names
 
 STAGE = "route"
@@ -21,25 +22,19 @@ class Candidate:
     """A labelled region with all that the rules look at.
 
     Attributes:
-        is_cut: It reaches a border of its tile that is not the scene's.
-        seen_whole: It is cut, but another tile has the same thing whole, and that is not rejected.
         category: Its canonical name; None if it was not recognized.
-        confidence: The score that the config names; None where it is not known.
+        confidence: The score that the config names; None where it is not known, 1 for a name that
+            was imported.
     """
 
     label: Label
     region: Region
-    is_cut: bool
-    seen_whole: bool
     category: str | None
     confidence: float | None
 
 
 def run(
-    labels: Sequence[Label],
-    regions: Mapping[str, Region],
-    tiles: Mapping[str, Tile],
-    scenes: Mapping[str, Scene],
+    rows: Iterable[tuple[Label, Region]],
     embedder: TextEmbedder | None,
     vocabulary: Sequence[str],
     config: RouteConfig,
@@ -50,61 +45,68 @@ def run(
     per scene and category, duplicates are suppressed (boxes in scene pixels, so the same object
     seen in two tiles counts once).
 
+    Args:
+        rows: The labels with their regions. They are gone through three times, and never held:
+            a night may have more of them than memory.
+        embedder: CLIP, which tells near-synonyms; None merges names by their form only.
+        vocabulary: The names that may be accepted unseen; if empty, all.
+        config: The stage's settings.
+
     Yields:
         One Done for each label: its Decision, and a Merge where it is the first of its name; a
         counter for each outcome and rule, such as `reject duplicate`.
     """
-    ledger = _ledger(labels, vocabulary, embedder, config)
-    candidates = _candidates(labels, regions, tiles, scenes, ledger, config)
-    rulings = {c.region.region_id: _rule(c, vocabulary, config) for c in candidates if not c.is_cut}
-    cut = _with_whole_views([c for c in candidates if c.is_cut], candidates, rulings, tiles, config)
-    rulings |= {c.region.region_id: _rule(c, vocabulary, config) for c in cut}
-    for region_id in _duplicates(candidates, rulings, config):
-        rulings[region_id] = (Outcome.REJECT, "duplicate")
+    ledger = _ledger(rows, vocabulary, embedder, config)
+    duplicates = _duplicates(_candidates(rows, ledger, config), vocabulary, config)
     unlisted = dict(ledger)
-    for candidate in candidates:
-        decision = _decision(candidate, *rulings[candidate.region.region_id], config)
+    for number, candidate in enumerate(_candidates(rows, ledger, config)):
+        outcome, rule = _rule(candidate, vocabulary, config)
+        if number in duplicates:
+            outcome, rule = Outcome.REJECT, "duplicate"
+        decision = _decision(candidate, outcome, rule, config)
         merge = unlisted.pop(candidate.label.category_said or "", None)
         outputs = (decision, merge) if merge else (decision,)
-        counted = {f"{decision.outcome.value} {decision.rule}": 1}
-        yield Done(candidate.region.region_id, outputs, counted)
+        yield Done(candidate.region.region_id, outputs, {f"{outcome.value} {rule}": 1})
 
 
 def _ledger(
-    labels: Sequence[Label],
+    rows: Iterable[tuple[Label, Region]],
     vocabulary: Sequence[str],
     embedder: TextEmbedder | None,
     config: RouteConfig,
 ) -> dict[str, Merge]:
-    counts = Counter(label.category_said for label in labels if label.category_said)
+    counts: Counter[str] = Counter()
+    imported: set[str] = set()
+    for label, region in rows:
+        if label.category_said:
+            counts[label.category_said] += 1
+            if _is_imported(region):
+                imported.add(label.category_said)
     embed = embedder.embed_names if embedder else None
-    merges = merge_names(counts, vocabulary, embed, config.merge_similarity)
+    fixed = _fixed_names(vocabulary, imported)
+    merges = merge_names(counts, fixed, embed, config.merge_similarity)
     return {merge.name: merge for merge in merges}
 
 
+def _fixed_names(vocabulary: Sequence[str], imported: Iterable[str]) -> list[str]:
+    """The names that others join: the vocabulary's, and after them what datasets call things."""
+    spelling = {canonical_form(name): name for name in sorted(imported, reverse=True)}
+    for name in vocabulary:
+        spelling.pop(canonical_form(name), None)
+    return [*vocabulary, *sorted(spelling.values())]
+
+
 def _candidates(
-    labels: Sequence[Label],
-    regions: Mapping[str, Region],
-    tiles: Mapping[str, Tile],
-    scenes: Mapping[str, Scene],
-    ledger: Mapping[str, Merge],
-    config: RouteConfig,
-) -> list[Candidate]:
-    candidates = []
-    for label in labels:
-        region = regions[label.region_id]
+    rows: Iterable[tuple[Label, Region]], ledger: Mapping[str, Merge], config: RouteConfig
+) -> Iterator[Candidate]:
+    for label, region in rows:
         said = label.category_said
-        candidates.append(
-            Candidate(
-                label=label,
-                region=region,
-                is_cut=_is_cut(region, tiles[region.tile_id], scenes[region.scene_id]),
-                seen_whole=False,
-                category=ledger[said].canonical if said else None,
-                confidence=getattr(label, config.score),
-            )
+        yield Candidate(
+            label=label,
+            region=region,
+            category=ledger[said].canonical if said else None,
+            confidence=1.0 if _is_imported(region) else getattr(label, config.score),
         )
-    return candidates
 
 
 Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
@@ -112,13 +114,13 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("cut_by_tile", Outcome.REJECT, lambda c, _v, cfg: cfg.reject_cut and c.seen_whole),
+    ("imported", Outcome.ACCEPT, lambda c, _v, _cfg: _is_imported(c.region)),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
     ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
     ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
     ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
-    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: cfg.reject_cut and c.is_cut),
+    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: _is_doubtful_part(c.region, cfg)),
     ("new_category", Outcome.REVIEW, lambda c, v, _cfg: bool(v) and c.category not in v),
     ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
     ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
@@ -134,54 +136,13 @@ def _rule(
     )
 
 
-def _is_cut(region: Region, tile: Tile, scene: Scene) -> bool:
-    """Whether the region reaches a border of its tile that is not the scene's border."""
-    x, y, width, height = tile.window_px
-    x0, y0, x1, y1 = region.bbox_xyxy_px
-    return (
-        (x0 <= x and x > 0)
-        or (y0 <= y and y > 0)
-        or (x1 >= x + width and x + width < scene.width_px)
-        or (y1 >= y + height and y + height < scene.height_px)
-    )
+def _is_imported(region: Region) -> bool:
+    """Whether the region came with the name that its dataset gave it."""
+    return region.prompt_category is not None
 
 
-def _with_whole_views(
-    cut: Sequence[Candidate],
-    candidates: Sequence[Candidate],
-    rulings: Mapping[str, tuple[Outcome, str]],
-    tiles: Mapping[str, Tile],
-    config: RouteConfig,
-) -> list[Candidate]:
-    """Looks among what is whole, and not rejected, for each thing that is cut.
-
-    Two regions are the same thing if the part of the whole one that the other's tile shows has the
-    same box.
-    """
-    if not config.reject_cut:
-        return list(cut)
-    whole: defaultdict[str, list[Region]] = defaultdict(list)
-    for each in candidates:
-        if not each.is_cut and rulings[each.region.region_id][0] is not Outcome.REJECT:
-            whole[each.region.scene_id].append(each.region)
-    boxes = {
-        scene_id: np.array([region.bbox_xyxy_px for region in found], dtype=np.float64)
-        for scene_id, found in whole.items()
-    }
-    tile_ids = {
-        scene_id: np.array([region.tile_id for region in found])
-        for scene_id, found in whole.items()
-    }
-    looked = []
-    for each in cut:
-        region = each.region
-        others = boxes.get(region.scene_id, np.empty((0, 4)))
-        others = others[tile_ids[region.scene_id] != region.tile_id] if len(others) else others
-        x, y, width, height = tiles[region.tile_id].window_px
-        visible = np.clip(others, (x, y, x, y), (x + width, y + height, x + width, y + height))
-        overlaps = box_overlap(np.array(region.bbox_xyxy_px, dtype=np.float64), visible)
-        looked.append(replace(each, seen_whole=bool((overlaps > config.nms_iou).any())))
-    return looked
+def _is_doubtful_part(region: Region, config: RouteConfig) -> bool:
+    return config.review_seen_in_part and region.seen_in_part
 
 
 def _aspect(region: Region) -> float:
@@ -194,26 +155,38 @@ def _clip_disagrees(candidate: Candidate) -> bool:
     return second is not None and canonical_form(second) != canonical_form(candidate.category or "")
 
 
+class _Group:
+    """What may be duplicates of each other, as plain numbers: a scene may have very many."""
+
+    def __init__(self) -> None:
+        self.numbers, self.boxes, self.scores = array("q"), array("q"), array("d")
+
+    def add(self, number: int, bbox_xyxy_px: BoxPx, score: float) -> None:
+        self.numbers.append(number)
+        self.boxes.extend(bbox_xyxy_px)
+        self.scores.append(score)
+
+
 def _duplicates(
-    candidates: Sequence[Candidate],
-    rulings: Mapping[str, tuple[Outcome, str]],
-    config: RouteConfig,
-) -> list[str]:
-    """Regions that a better one of the same scene and category makes superfluous."""
-    groups: dict[tuple[str, str | None], list[Candidate]] = {}
-    for candidate in candidates:
-        if rulings[candidate.region.region_id][0] is not Outcome.REJECT:
-            groups.setdefault((candidate.region.scene_id, candidate.category), []).append(candidate)
-    duplicates = []
+    candidates: Iterable[Candidate], vocabulary: Sequence[str], config: RouteConfig
+) -> set[int]:
+    """Numbers of the candidates that a better one of the same scene and category makes superfluous.
+
+    They are numbered in their order, from 0.
+    """
+    groups: defaultdict[tuple[str, str | None], _Group] = defaultdict(_Group)
+    for number, candidate in enumerate(candidates):
+        outcome, _ = _rule(candidate, vocabulary, config)
+        if outcome is not Outcome.REJECT:
+            # What is accepted outranks what is not; then the confidence counts.
+            score = (outcome is Outcome.ACCEPT) + (candidate.confidence or 0.0)
+            group = groups[candidate.region.scene_id, candidate.category]
+            group.add(number, candidate.region.bbox_xyxy_px, score)
+    duplicates: set[int] = set()
     for group in groups.values():
-        boxes = [c.region.bbox_xyxy_px for c in group]
-        # What is accepted outranks what is not; then the confidence counts.
-        scores = [
-            (rulings[c.region.region_id][0] is Outcome.ACCEPT) + (c.confidence or 0.0)
-            for c in group
-        ]
-        kept = set(suppress_duplicates(boxes, scores, config.nms_iou, config.nms_measure))
-        duplicates += [c.region.region_id for i, c in enumerate(group) if i not in kept]
+        boxes = np.asarray(group.boxes).reshape(-1, 4)
+        kept = suppress_duplicates(boxes, group.scores, config.nms_iou, config.nms_measure)
+        duplicates.update(np.delete(group.numbers, kept).tolist())
     return duplicates
 
 
@@ -228,7 +201,7 @@ def _decision(candidate: Candidate, outcome: Outcome, rule: str, config: RouteCo
         rule=rule,
         category=candidate.category,
         confidence=candidate.confidence or 0.0,
-        calibration=f"none:{config.score}",
+        calibration="imported" if _is_imported(region) else f"none:{config.score}",
         candidates=tuple(dict.fromkeys(n for n in names if n))[: config.max_candidates],
         in_audit=outcome is Outcome.ACCEPT and _drawn(region.region_id, config),
     )

@@ -27,6 +27,7 @@ def test_the_paper_preset_is_the_papers(tmp_path: Path) -> None:
     route = config.route
     assert (route.accept_at, route.merge_similarity, route.nms_iou) == (0.9, 0.92, 0.5)
     assert route.score == "likelihood_said"
+    assert not route.review_seen_in_part
 
 
 def test_a_file_wins_over_its_preset_and_an_override_over_the_file(

@@ -1,12 +1,15 @@
 """Geometry: windows cover, masks round-trip, suppression is right and independent of order."""
 
 import random
+import time
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lae_tasks.contracts import BoxPx
 from lae_tasks.geometry import (
     box_overlap,
     decode_mask,
@@ -84,6 +87,43 @@ def test_suppression_does_not_depend_on_order(order: list[int]) -> None:
     shuffled = [boxes[i] for i in order]
     again = suppress_duplicates(shuffled, [scores[i] for i in order], 0.3)
     assert {shuffled[i] for i in again} == kept
+
+
+def suppress_one_by_one(
+    boxes: list[BoxPx], scores: list[float], threshold: float, measure: Any
+) -> list[int]:
+    """The definition, box against box."""
+    ranking = sorted(range(len(boxes)), key=lambda i: (-scores[i], boxes[i]))
+    rows = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    kept: list[int] = []
+    for index in ranking:
+        if not kept or box_overlap(rows[index], rows[kept], measure).max() <= threshold:
+            kept.append(index)
+    return kept
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["iou", "containment"]), st.integers(0, 60))
+def test_suppression_is_what_it_is_defined_as(seed: int, measure: Any, count: int) -> None:
+    draw = random.Random(seed)
+    boxes, scores = [], []
+    for _ in range(count):
+        x, y = draw.randrange(40), draw.randrange(40)
+        boxes.append((x, y, x + draw.choice((1, 9, 12, 60)), y + draw.choice((1, 9, 12))))
+        scores.append(round(draw.random(), 1))
+    threshold = draw.choice((0.0, 0.3, 0.5, 1.0))
+    found = suppress_duplicates(boxes, scores, threshold, measure)
+    assert found == suppress_one_by_one(boxes, scores, threshold, measure)
+
+
+def test_suppression_of_very_many_boxes_takes_seconds() -> None:
+    draw = np.random.default_rng(0)
+    corners = draw.integers(0, 30_000, (20_000, 2))
+    boxes = np.hstack([corners, corners + draw.integers(10, 80, (20_000, 2))])
+    boxes[0] = (0, 0, 30_000, 100)  # a road, through the whole scene
+    started = time.process_time()
+    kept = suppress_duplicates(boxes, draw.random(20_000), 0.5)
+    assert time.process_time() - started < 20
+    assert 19_000 < len(kept) < 20_000
 
 
 def test_containment_drops_what_lies_inside_a_better_box() -> None:

@@ -9,12 +9,17 @@ import pytest
 
 from demo.stack.settings import REPO
 from lae_tasks.config import load_config
+from lae_tasks.contracts import Decision, Done, Label, Region, Tile
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.runner import Work, run
 from lae_tasks.stages import ingest as ingest_stage
+from lae_tasks.stages import route
 from lae_tasks.state import read_plan
+from lae_tasks.tables import read_table
 from tests.unit.rasters import gradient, write_raster
+from tests.unit.stages.test_route import random_night
 
 
 @pytest.fixture
@@ -124,3 +129,26 @@ def test_a_stage_whose_input_is_not_there_says_so(night: Night) -> None:
         run_stage(night, "route", "0000")
     with pytest.raises(ContractError, match="its shards are: 0000, 0001"):
         run_stage(night, "tile", "0099")
+
+
+def test_a_night_is_routed_from_its_tables(night: Night) -> None:
+    classify = night.config.classify.model_copy(update={"clip_model": None})
+    night = replace(night, config=night.config.model_copy(update={"classify": classify}))
+    run_stage(night, "ingest")
+    labels, regions = random_night(0, 40)
+    for shard, part in (("0000", slice(0, 25)), ("0001", slice(25, 40))):
+        tables = (
+            ("tile", Tile, ()),
+            ("segment", Region, regions[part]),
+            ("classify", Label, labels[part]),
+        )
+        for stage, kind, records in tables:
+            work = Work(stage, night.night, shard, (kind,), "c", ())
+            run(night.store, work, ["x"], [Done("x", records)])
+    manifest = run_stage(night, "route")
+    rows = list(zip(labels, regions, strict=True))
+    expected = list(route.run(rows, None, night.config.vocabulary, night.config.route))
+    decisions = read_table(night.store, manifest.outputs[0], Decision)
+    assert decisions == [done.outputs[0] for done in expected]
+    assert (manifest.n_in, manifest.n_done, sum(manifest.counts.values())) == (40, 40, 40)
+    assert run_stage(night, "route") == manifest

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from lae_tasks.contracts import Done, Merge, Region, Rejection
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.storage import LocalStorage
-from lae_tasks.tables import read_table
+from lae_tasks.tables import iter_table, read_table
 from tests.unit.test_contracts import make_region
 
 WORK = Work("segment", "2026-11-22", "0000", (Region, Merge), "config", ("input",), "model")
@@ -52,11 +53,26 @@ def test_a_shard_is_written_and_counted(store: LocalStorage) -> None:
 def test_a_committed_shard_is_not_run_again(store: LocalStorage) -> None:
     first = run(store, WORK, ["t1", "t2", "t3"], results())
 
-    def never() -> Iterator[Done | Rejection]:
+    def never() -> Iterator[Any]:
         raise AssertionError("the stage ran again")
         yield
 
-    assert run(store, WORK, ["t1", "t2", "t3"], never()) == first
+    assert run(store, WORK, never(), never()) == first
+
+
+def test_the_same_records_give_the_same_tables(store: LocalStorage, tmp_path: Path) -> None:
+    ids = [f"t{number}" for number in range(2500)]
+
+    def many() -> Iterator[Done]:
+        for name in ids:
+            yield Done(name, (make_region(region_id=name), make_region(region_id=f"{name}b")))
+
+    first = run(store, WORK, iter(ids), many())
+    again = run(LocalStorage(tmp_path / "other"), WORK, iter(ids), many())
+    assert again.outputs == first.outputs
+    assert [output.rows for output in first.outputs] == [5000, 0]
+    found = [region.region_id for region in iter_table(store, first.outputs[0], Region)]
+    assert found[::2] == ids
 
 
 @pytest.mark.parametrize(

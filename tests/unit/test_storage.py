@@ -110,6 +110,15 @@ def test_an_object_is_copied_to_a_file(storage: Storage, tmp_path: Path) -> None
     assert (tmp_path / "copy").read_bytes() == content
 
 
+def test_a_file_is_copied_to_an_object(storage: Storage, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20_000
+    (tmp_path / "file").write_bytes(content)
+    storage.write("deep/key", b"old")
+    with (tmp_path / "file").open("rb") as file:
+        storage.write("deep/key", file)
+    assert storage.read("deep/key") == content
+
+
 def test_deleting_twice_is_no_error(storage: Storage) -> None:
     storage.write("k", b"1")
     storage.delete("k")

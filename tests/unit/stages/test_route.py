@@ -1,52 +1,24 @@
 """Route: each rule with its name, names merged, duplicates suppressed across tiles."""
 
+import random
 from typing import Any
 
 import pytest
 
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region, Scene, Tile
+from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
 from lae_tasks.stages import route
 from tests.unit.test_contracts import make_region
+from tests.unit.test_geometry import suppress_one_by_one
 
-SCENE = Scene(
-    scene_id="s1",
-    raw_key="a.tif",
-    etag="e",
-    size_bytes=1,
-    width_px=1000,
-    height_px=1000,
-    bands=3,
-    dtype="uint8",
-    crs=None,
-    transform=None,
-    gsd_m=None,
-    acquired_at=None,
-)
 CONFIG: dict[str, Any] = {
     "score": "token_confidence",
     "accept_at": 0.9,
     "reject_below": 0.3,
     "min_area_px": 20,
     "max_aspect": 5,
-    "reject_cut": True,
     "audit_share": 0.0,
 }
-
-
-def make_tile(x: int, tile_id: str) -> Tile:
-    return Tile(
-        tile_id=tile_id,
-        scene_id="s1",
-        raw_key="a.tif",
-        window_px=(x, 0, 500, 500),
-        image_key="k",
-        image_sha256="d",
-        valid_fraction=1.0,
-    )
-
-
-TILES = {"t1": make_tile(0, "t1"), "t2": make_tile(400, "t2")}
 
 
 def make_label(region_id: str = "r1", **values: Any) -> Label:
@@ -68,15 +40,21 @@ def make_label(region_id: str = "r1", **values: Any) -> Label:
 def decide(
     labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
 ) -> dict[str, Decision]:
-    by_id = {region.region_id: region for region in regions}
-    settings = RouteConfig.model_validate(CONFIG | config)
-    results = route.run(labels, by_id, TILES, {"s1": SCENE}, None, vocabulary, settings)
+    results = run(labels, regions, vocabulary, **config)
     return {
         record.region_id: record
         for done in results
         for record in done.outputs
         if isinstance(record, Decision)
     }
+
+
+def run(
+    labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
+) -> list[Done]:
+    by_id = {region.region_id: region for region in regions}
+    rows = [(label, by_id[label.region_id]) for label in labels]
+    return list(route.run(rows, None, vocabulary, RouteConfig.model_validate(CONFIG | config)))
 
 
 def region(region_id: str = "r1", **values: Any) -> Region:
@@ -88,13 +66,16 @@ def region(region_id: str = "r1", **values: Any) -> Region:
     ("label", "shape", "rule"),
     [
         ({"category_said": None, "token_confidence": None}, {}, "reject unrecognized"),
-        ({}, {"bbox_xyxy_px": (450, 10, 500, 60)}, "review seen_in_part"),
-        ({}, {"bbox_xyxy_px": (0, 0, 60, 60)}, "accept confident"),  # the scene's own border
+        ({"category_said": None}, {"prompt_category": "ship"}, "reject unrecognized"),
+        ({"token_confidence": None}, {"prompt_category": "ship"}, "accept imported"),
+        ({"category_said": "barge", "crop_std": 0.0}, {"prompt_category": "x"}, "accept imported"),
         ({}, {"area_px": 19}, "reject too_small"),
         ({}, {"bbox_xyxy_px": (10, 10, 210, 20)}, "reject too_long"),
         ({"crop_std": 1.0}, {}, "reject monochrome"),
         ({"token_confidence": None}, {}, "review no_confidence"),
         ({"token_confidence": 0.2}, {}, "reject low_confidence"),
+        ({}, {"seen_in_part": True}, "review seen_in_part"),
+        ({"token_confidence": 0.2}, {"seen_in_part": True}, "reject low_confidence"),
         ({"category_said": "barge", "clip_category": None}, {}, "review new_category"),
         ({"clip_category": "airplane"}, {}, "review clip_disagrees"),
         ({"token_confidence": 0.5}, {}, "review unsure"),
@@ -126,41 +107,18 @@ def test_the_same_object_in_two_tiles_counts_once() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("whole", "rule"),
-    [
-        ((450, 10, 520, 60), "reject cut_by_tile"),
-        ((440, 14, 520, 66), "reject cut_by_tile"),
-        ((402, 2, 700, 200), "review seen_in_part"),  # much larger: another thing
-        ((505, 10, 560, 60), "review seen_in_part"),  # beside it
-        ((400, 10, 520, 60), "review seen_in_part"),  # itself cut
-    ],
-)
-def test_what_is_cut_goes_only_if_another_tile_has_it_whole(
-    whole: tuple[int, int, int, int], rule: str
-) -> None:
-    cut = region("r1", bbox_xyxy_px=(450, 10, 500, 60))
-    other = region("r2", tile_id="t2", bbox_xyxy_px=whole)
-    labels = [make_label("r1"), make_label("r2", category_said="airplane")]
-    found = decide(labels, [cut, other])["r1"]
-    assert f"{found.outcome} {found.rule}" == rule
+def test_what_was_seen_in_part_goes_to_review_only_if_the_config_says_so() -> None:
+    part = region(seen_in_part=True)
+    assert decide([make_label()], [part], review_seen_in_part=False)["r1"].rule == "confident"
 
 
-@pytest.mark.parametrize(
-    ("tile_id", "bbox", "said"),
-    [
-        ("t2", (450, 10, 520, 60), {"category_said": None}),
-        ("t2", (450, 10, 520, 60), {"token_confidence": 0.1}),
-        ("t1", (450, 10, 499, 60), {"category_said": "airplane"}),  # a pixel off the same border
-    ],
-)
-def test_what_is_cut_is_not_lost_to_a_whole_view_that_is_none(
-    tile_id: str, bbox: tuple[int, int, int, int], said: dict[str, Any]
-) -> None:
-    cut = region("r1", bbox_xyxy_px=(450, 10, 500, 60))
-    other = region("r2", tile_id=tile_id, bbox_xyxy_px=bbox)
-    found = decide([make_label("r1"), make_label("r2", **said)], [cut, other])["r1"]
-    assert f"{found.outcome} {found.rule}" == "review seen_in_part"
+def test_no_model_doubts_what_was_imported() -> None:
+    regions = [region("r1"), region("r2", prompt_category="Ship")]
+    labels = [make_label("r1", token_confidence=0.99), make_label("r2", token_confidence=None)]
+    found = decide(labels, regions)
+    assert {k: v.rule for k, v in found.items()} == {"r1": "duplicate", "r2": "imported"}
+    assert (found["r2"].confidence, found["r2"].calibration) == (1.0, "imported")
+    assert found["r1"].calibration == "none:token_confidence"
 
 
 def test_a_second_name_in_the_plural_agrees() -> None:
@@ -183,9 +141,7 @@ def test_what_is_accepted_outranks_what_is_in_doubt() -> None:
 def test_names_are_merged_with_a_ledger() -> None:
     labels = [make_label("r1"), make_label("r2", category_said="the ships")]
     regions = [region("r1"), region("r2", bbox_xyxy_px=(100, 10, 150, 40))]
-    by_id = {r.region_id: r for r in regions}
-    config = RouteConfig.model_validate(CONFIG)
-    results = list(route.run(labels, by_id, TILES, {"s1": SCENE}, None, (), config))
+    results = run(labels, regions)
     merges = [r for done in results for r in done.outputs if isinstance(r, Merge)]
     assert {(m.name, m.canonical, m.count) for m in merges} == {
         ("Ship", "ship", 1),
@@ -207,3 +163,67 @@ def test_the_audit_is_drawn_from_the_accepted_the_same_way_each_time() -> None:
     assert drawn != {
         k for k, v in decide(labels, regions, audit_share=0.1, audit_seed=1).items() if v.in_audit
     }
+
+
+def test_what_datasets_call_things_is_kept_and_joined() -> None:
+    labels = [
+        make_label("r1", category_said="the ships"),
+        make_label("r2", category_said="Ships"),
+        make_label("r3", category_said="Airplanes"),
+    ]
+    regions = [
+        region("r1"),
+        region("r2", prompt_category="Ships", bbox_xyxy_px=(100, 10, 150, 40)),
+        region("r3", prompt_category="Airplanes", bbox_xyxy_px=(200, 10, 250, 40)),
+    ]
+    found = decide(labels, regions, ("airplane",))
+    assert [found[name].category for name in ("r1", "r2", "r3")] == ["Ships", "Ships", "airplane"]
+
+
+def random_night(seed: int, count: int) -> tuple[list[Label], list[Region]]:
+    draw = random.Random(seed)
+    labels, regions = [], []
+    for number in range(count):
+        x, y, side = draw.randrange(60), draw.randrange(60), draw.choice((8, 10, 20))
+        regions.append(
+            region(
+                f"r{number}",
+                scene_id=draw.choice(("s1", "s2")),
+                bbox_xyxy_px=(x, y, x + side, y + 10),
+                area_px=draw.choice((10, 90)),
+                seen_in_part=draw.random() < 0.2,
+                prompt_category=draw.choice((None, None, "ship")),
+            )
+        )
+        label = make_label(
+            f"r{number}",
+            category_said=draw.choice(("ship", "Ships", "vehicle", None)),
+            token_confidence=draw.choice((None, 0.2, 0.6, 0.9, 0.95)),
+            clip_category=draw.choice(("ship", None)),
+        )
+        labels.append(label)
+    return labels, regions
+
+
+@pytest.mark.parametrize("measure", ["iou", "containment"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure: str) -> None:
+    labels, regions = random_night(seed, 300)
+    expected = decide(labels, regions, nms_iou=1.0)  # the rules alone: no overlap is above 1
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for name, each in expected.items():
+        if each.outcome is not Outcome.REJECT:
+            groups.setdefault((each.scene_id, each.category), []).append(name)
+    boxes = {region.region_id: region.bbox_xyxy_px for region in regions}
+    for names in groups.values():
+        found = [expected[name] for name in names]
+        scores = [(each.outcome is Outcome.ACCEPT) + each.confidence for each in found]
+        in_order = [boxes[name] for name in names]
+        kept = suppress_one_by_one(in_order, scores, 0.3, measure)
+        for index in set(range(len(names))) - set(kept):
+            change = {"outcome": Outcome.REJECT, "rule": "duplicate", "in_audit": False}
+            expected[names[index]] = found[index].model_copy(update=change)
+    decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
+    assert list(decided.items()) == list(expected.items())  # in the order of the labels, too
+    rules = {each.rule for each in decided.values()}
+    assert {"duplicate", "imported", "confident", "seen_in_part", "too_small"} <= rules
