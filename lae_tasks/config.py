@@ -84,8 +84,19 @@ class TileConfig(Section):
         return value
 
 
+class AnnotationSource(Section):
+    """Boxes or points that scenes come with: each becomes a prompt for a mask."""
+
+    format: Literal["coco", "dota", "fair1m", "hrsc", "nwpu", "voc", "xview", "yolo"]
+    location: str = Field(description="Below raw: the folder of label files, or coco's or xview's")
+    images: str = Field("", description="Below raw: the folder of its scenes; empty: all")
+
+
 class SegmentConfig(Section):
-    """SAM's automatic masks; names and defaults as in segment_anything."""
+    """SAM's masks, which of them are regions, and how the tiles' are joined.
+
+    Names and defaults up to `min_mask_region_area` as in segment_anything.
+    """
 
     places: ClassVar[frozenset[str]] = frozenset({"checkpoint", "device"})
 
@@ -105,7 +116,22 @@ class SegmentConfig(Section):
     largest_part_only: bool = Field(
         False, description="Keep only the largest connected part of a mask"
     )
-    max_regions: Positive = Field(10, description="Largest regions of a tile that are kept")
+    duplicate_iou: Share = Field(
+        0.8, description="Masks of a tile that overlap so far are one thing; the better one stays"
+    )
+    nested_share: Share = Field(
+        0.5, description="So is a mask within another that fills more than this share of it"
+    )
+    join_iou: Share = Field(
+        0.5, description="Masks of two tiles are one thing if they agree so far where both look"
+    )
+    max_regions: Positive = Field(10, description="Regions of a tile that are kept")
+    choice: Literal["stratified", "largest"] = Field(
+        "stratified", description="Which are kept: the best of each size class, or the largest"
+    )
+    grid_beside_prompts: bool = Field(
+        False, description="Look for more in scenes that came with boxes or points"
+    )
 
 
 class ClassifyConfig(Section):
@@ -176,6 +202,9 @@ class Config(Section):
     store: str
     vocabulary: tuple[str, ...] = Field(
         (), description="Names that may be accepted unseen; empty: every name"
+    )
+    annotations: tuple[AnnotationSource, ...] = Field(
+        (), description="Existing annotations below raw, such as a data set's boxes"
     )
     threads: Positive = Field(1, description="CPU threads of a model; part of what is reproducible")
     ingest: IngestConfig = IngestConfig()

@@ -108,6 +108,26 @@ class PromptType(StrEnum):
     BOX = "box"
 
 
+class Prompt(Record):
+    """A box or a point that a scene came with, for which a mask is wanted.
+
+    Attributes:
+        prompt_id: Digest of the scene, the prompt, and its number among equal ones.
+        prompt_type: Box or point.
+        bbox_xyxy_px: In scene pixels, not rounded; of an oriented box the envelope; of a point
+            without width and height.
+        category: As its data set names it; None where it has no name.
+        difficult: Its data set marks it as hard to see, ignored in evaluation, or a crowd.
+    """
+
+    prompt_id: str
+    scene_id: str
+    prompt_type: PromptType
+    bbox_xyxy_px: tuple[float, float, float, float]
+    category: str | None
+    difficult: bool
+
+
 class Region(Record):
     """A mask with its box, in scene pixels: one thing, however many tiles show it.
 
@@ -139,9 +159,11 @@ class Region(Record):
 
 
 class Label(Record):
-    """What the models say of one region.
+    """What the models say of one region, or the annotation that it came with.
 
     Attributes:
+        model_revision: `annotation` where an imported annotation had the name: no model was asked.
+        prompt_sha256: Digest of the prompt template; empty likewise.
         category_said: The name as the model gave it; None where it said "Unrecognized".
         likelihood_said: The likelihood as the model gave it; None where it gave none.
         token_confidence: Product of the probabilities of the category's tokens.
@@ -328,6 +350,11 @@ class Manifest(Record):
     rejected_by_reason: dict[str, int]
     seconds: float
     outputs: tuple[Output, ...]
+
+    @property
+    def tables(self) -> tuple[Output, ...]:
+        """What the stage made; without the Rejections."""
+        return tuple(output for output in self.outputs if not output.key.startswith("rejects/"))
 
     @model_validator(mode="after")
     def _all_accounted_for(self) -> "Manifest":

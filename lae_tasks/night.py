@@ -20,6 +20,7 @@ from lae_tasks.contracts import (
     Manifest,
     Merge,
     Output,
+    Prompt,
     Region,
     Rejection,
     Scene,
@@ -27,12 +28,13 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.labelled import LabelledRegions
+from lae_tasks.prompts import read_prompts
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
-from lae_tasks.tables import R, read_table
+from lae_tasks.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ def _ingest(night: Night, shard: str) -> Manifest:
         config_sha256=config_sha256,
         inputs=(digest_of(f"{key}|{etag}" for key, etag in sorted(everything)),),
     )
-    results = ingest.run(fresh, night.raw, known, config, kept)
+    results = ingest.run(fresh, night.raw, known, config, kept, night.config.annotations)
     keys = [k.scene.raw_key for k in kept] + [ingest.record_id(info.key) for info in fresh]
     return run(night.store, work, keys, results)
 
@@ -149,35 +151,49 @@ def _tile(night: Night, shard: str) -> Manifest:
         raise ContractError(f"shard {shard!r} of night {night.night}: its shards are: {known}")
     scenes = shards[shard]
     ids = [scene.scene_id for scene in scenes]
-    config = night.config.tile
-    work = Work("tile", night.night, shard, (Tile,), config.fingerprint(), (digest_of(ids),))
-    return run(night.store, work, ids, tile.run(scenes, night.raw, night.store, config))
+    config, sources = night.config.tile, night.config.annotations
+    # Read before anything else: if they say something new, the shard is to be done again.
+    prompts = {s.scene_id: read_prompts(night.raw, sources, s) for s in scenes if sources}
+    settings = (config.fingerprint(), *(repr(each) for each in prompts.values()))
+    work = Work(
+        stage="tile",
+        night=night.night,
+        shard=shard,
+        record_types=(Tile, Prompt),
+        config_sha256=digest_of(settings),
+        inputs=(digest_of(ids),),
+    )
+    return run(night.store, work, ids, tile.run(scenes, night.raw, night.store, config, prompts))
 
 
 def _segment(night: Night, shard: str) -> Manifest:
-    tiles, digest = _table(night, "tile", shard, Tile)
+    outputs = _outputs(night, "tile", shard)
+    tiles = read_table(night.store, outputs[0], Tile)
+    prompts = read_table(night.store, outputs[1], Prompt)
+    scenes = {scene.scene_id: scene for scene in read_plan(night.store, night.night)[shard]}
     config = night.config.segment
     work = Work(
-        "segment",
-        night.night,
-        shard,
-        (Region,),
-        config.fingerprint(),
-        (digest,),
-        sam_revision(config),
+        stage="segment",
+        night=night.night,
+        shard=shard,
+        record_types=(Region,),
+        config_sha256=config.fingerprint(),
+        inputs=tuple(output.sha256 for output in outputs),
+        model_revision=sam_revision(config),
     )
 
     def results() -> Iterator[Done | Rejection]:
         generator = mask_generator(config, night.config.threads)
         _require_unchanged(work, generator)
-        yield from segment.run(tiles, night.store, generator, config)
+        yield from segment.run(tiles, scenes, prompts, night.store, generator, config)
 
     return run(night.store, work, [t.tile_id for t in tiles], results())
 
 
 def _classify(night: Night, shard: str) -> Manifest:
-    tiles, tiles_digest = _table(night, "tile", shard, Tile)
-    regions, regions_digest = _table(night, "segment", shard, Region)
+    of_tile, of_segment = _outputs(night, "tile", shard), _outputs(night, "segment", shard)
+    tiles = read_table(night.store, of_tile[0], Tile)
+    regions = read_table(night.store, of_segment[0], Region)
     config = night.config.classify
     vocabulary = night.config.vocabulary
     settings = (config.fingerprint(), classify.load_prompt(config.prompt), *vocabulary)
@@ -187,7 +203,7 @@ def _classify(night: Night, shard: str) -> Manifest:
         shard=shard,
         record_types=(Label,),
         config_sha256=digest_of(settings),
-        inputs=(tiles_digest, regions_digest),
+        inputs=tuple(output.sha256 for output in (*of_tile, *of_segment)),
         model_revision=_joined(lvlm_revision(config), _clip_revision(config)),
     )
 
@@ -207,9 +223,9 @@ def _route(night: Night, shard: str) -> Manifest:
     tables: list[tuple[Output, Output]] = []
     digests: list[str] = []
     for each in plan(night):
-        outputs = [_output(night, stage, each) for stage in SHARD_STAGES]
-        tables.append((outputs[1], outputs[2]))
-        digests += [output.sha256 for output in outputs]
+        made = {stage: _outputs(night, stage, each) for stage in SHARD_STAGES}
+        tables.append((made["segment"][0], made["classify"][0]))
+        digests += [output.sha256 for outputs in made.values() for output in outputs]
     rows = LabelledRegions(night.store, tables)
     config = night.config.route
     vocabulary = night.config.vocabulary
@@ -240,18 +256,12 @@ _STAGES: dict[str, Callable[[Night, str], Manifest]] = {
 }
 
 
-def _table(night: Night, stage: str, shard: str, kind: type[R]) -> tuple[list[R], str]:
-    """The records of a committed shard's main table, and its digest."""
-    output = _output(night, stage, shard)
-    return read_table(night.store, output, kind), output.sha256
-
-
-def _output(night: Night, stage: str, shard: str) -> Output:
-    """The main table of a committed shard."""
+def _outputs(night: Night, stage: str, shard: str) -> tuple[Output, ...]:
+    """The tables of a committed shard, the main one first."""
     manifest = read_manifest(night.store, stage, night.night, shard)
     if manifest is None:
         raise _not_committed(night, stage, shard)
-    return manifest.outputs[0]
+    return manifest.tables
 
 
 def _not_committed(night: Night, stage: str, shard: str) -> ContractError:

@@ -142,7 +142,7 @@ def _whole_night(
                 return None
             found[stage].append(manifest)
             # Each stage works on what all the stages before it have made.
-            made = came_in = (*made, manifest.outputs[0].sha256)
+            made = came_in = (*made, *(output.sha256 for output in manifest.tables))
         for_route += made
     if route.inputs != tuple(for_route):
         logger.info("night %s: route is not up to date", night)

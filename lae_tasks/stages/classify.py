@@ -10,13 +10,14 @@ import numpy as np
 from lae_tasks.backends.protocols import Classifier, Image, Reply, TextEmbedder
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Done, Label, Region, Rejection, Tile
-from lae_tasks.crops import crop_region
 from lae_tasks.errors import ConfigError
-from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidence
-from lae_tasks.stages.tile import load_image
+from lae_tasks.mosaic import Mosaic
+from lae_tasks.replies import ParsedReply, UnparsableReplyError, parse_reply, token_confidence
 from lae_tasks.storage import MissingObjectError, Storage
 
 STAGE = "classify"
+#: The "model" of a name that came with an imported annotation.
+_ANNOTATED = "annotation"
 #: Crops in memory at a time; batches of the model are formed inside, across images.
 _CROPS_AT_ONCE = 512
 
@@ -44,7 +45,7 @@ def run(
 
     Args:
         regions: What to name; the regions of a tile stand together.
-        tiles: The tiles of these regions, by id.
+        tiles: The tiles of their scenes, by id.
         store: Where the renditions lie.
         classifier: The vision-language model.
         embedder: CLIP as a second opinion; None leaves its columns empty.
@@ -56,9 +57,10 @@ def run(
     """
     prompt = load_prompt(config.prompt)
     namer = _Namer(classifier, embedder, vocabulary, prompt)
+    mosaic = Mosaic(tiles.values(), store)
     for start in range(0, len(regions), _CROPS_AT_ONCE):
         chunk = regions[start : start + _CROPS_AT_ONCE]
-        crops, missing = _crops(chunk, tiles, store, config.crop_margin)
+        crops, missing = _crops(chunk, mosaic, config.crop_margin)
         yield from missing
         yield from namer.name([r for r in chunk if r.region_id in crops], crops)
 
@@ -85,9 +87,12 @@ class _Namer:
         if not regions:
             return
         images = [crops[region.region_id] for region in regions]
-        replies = self._classifier.reply(images, self._prompt)
+        # What its data set has a name for need not be asked.
+        unnamed = [image for image, r in zip(images, regions, strict=True) if not r.prompt_category]
+        replies = iter(self._classifier.reply(unnamed, self._prompt) if unnamed else ())
         second = self._second_opinion(images)
-        for region, image, reply, opinion in zip(regions, images, replies, second, strict=True):
+        for region, image, opinion in zip(regions, images, second, strict=True):
+            reply = None if region.prompt_category else next(replies)
             yield self._label(region, image, reply, opinion)
 
     def _second_opinion(self, images: Sequence[Image]) -> list[tuple[str | None, float | None]]:
@@ -101,10 +106,16 @@ class _Namer:
         ]
 
     def _label(
-        self, region: Region, image: Image, reply: Reply, opinion: tuple[str | None, float | None]
+        self,
+        region: Region,
+        image: Image,
+        reply: Reply | None,
+        opinion: tuple[str | None, float | None],
     ) -> Done | Rejection:
+        """The label by a reply; by the name that the region came with where nothing was asked."""
         try:
-            parsed = parse_reply(reply.text)
+            named = ParsedReply(region.prompt_category, None, None)
+            parsed = parse_reply(reply.text) if reply else named
         except UnparsableReplyError as error:
             return Rejection(
                 rejected_id=region.region_id,
@@ -112,45 +123,38 @@ class _Namer:
                 reason="reply not understood",
                 detail=str(error),
             )
-        confidence = token_confidence(reply, parsed.span) if parsed.span else None
+        confidence = token_confidence(reply, parsed.span) if reply and parsed.span else None
         label = Label(
             region_id=region.region_id,
-            model_revision=self._revision,
-            prompt_sha256=self._prompt_sha256,
+            model_revision=self._revision if reply else _ANNOTATED,
+            prompt_sha256=self._prompt_sha256 if reply else "",
             category_said=parsed.category,
             likelihood_said=parsed.likelihood,
             token_confidence=None if confidence is None else round(min(confidence, 1.0), 4),
             clip_category=opinion[0],
             clip_score=opinion[1],
             crop_std=round(float(np.asarray(image, dtype=np.float64).mean(axis=2).std()), 3),
-            reply=reply.text,
+            reply=reply.text if reply else "",
         )
         return Done(region.region_id, (label,))
 
 
 def _crops(
-    regions: Sequence[Region], tiles: Mapping[str, Tile], store: Storage, margin: float
+    regions: Sequence[Region], mosaic: Mosaic, margin: float
 ) -> tuple[dict[str, Image], list[Rejection]]:
     """The crop of each region, by its id; and what has no picture any more."""
     crops: dict[str, Image] = {}
     missing: list[Rejection] = []
-    by_tile: dict[str, list[Region]] = {}
     for region in regions:
-        by_tile.setdefault(region.tile_id, []).append(region)
-    for tile_id, members in by_tile.items():
-        tile = tiles[tile_id]
         try:
-            image = load_image(tile, store)
+            crops[region.region_id] = mosaic.crop(region, margin)
         except MissingObjectError as error:
-            missing += [
+            missing.append(
                 Rejection(
-                    rejected_id=r.region_id, stage=STAGE, reason="image gone", detail=str(error)
+                    rejected_id=region.region_id,
+                    stage=STAGE,
+                    reason="image gone",
+                    detail=str(error),
                 )
-                for r in members
-            ]
-            continue
-        x, y = tile.window_px[:2]
-        for region in members:
-            x0, y0, x1, y1 = region.bbox_xyxy_px
-            crops[region.region_id] = crop_region(image, (x0 - x, y0 - y, x1 - x, y1 - y), margin)
+            )
     return crops, missing

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lae_tasks.config import IngestConfig
+from lae_tasks.config import AnnotationSource, IngestConfig
 from lae_tasks.contracts import Assignment, Done, Rejection, Scene
 from lae_tasks.errors import ConflictError
+from lae_tasks.prompts import is_annotation
 from lae_tasks.raster import UnreadableError, open_raster
 from lae_tasks.raster_source import SIDECARS
 from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
@@ -35,6 +36,7 @@ def run(
     known: Iterable[Scene],
     config: IngestConfig,
     kept: Sequence[Registered] = (),
+    annotations: Sequence[AnnotationSource] = (),
 ) -> Iterator[Done | Rejection]:
     """Registers every object that is a raster; its pixels are decoded when it is tiled.
 
@@ -45,6 +47,7 @@ def run(
         config: The stage's settings.
         kept: Scenes that this night registered before. They stay in their shards; new scenes go
             to new shards.
+        annotations: Whose files are read with the scenes that they speak of.
 
     Yields:
         One Done (a Scene and its Assignment to a shard) or Rejection for each kept scene and each
@@ -58,7 +61,7 @@ def run(
     first_shard = 1 + max((int(each.shard) for each in kept), default=-1)
     registered = 0
     for info in objects:
-        scene = _read(info, raw, config)
+        scene = _read(info, raw, config, annotations)
         if isinstance(scene, Scene) and scene.scene_id in seen:
             yield _rejected(info, "duplicate", _same_bytes(info.key, seen[scene.scene_id]))
         elif isinstance(scene, Scene):
@@ -88,9 +91,17 @@ def _rejected(info: ObjectInfo, reason: str, detail: str) -> Rejection:
     )
 
 
-def _read(info: ObjectInfo, raw: Storage, config: IngestConfig) -> Scene | Rejection:
+def _read(
+    info: ObjectInfo,
+    raw: Storage,
+    config: IngestConfig,
+    annotations: Sequence[AnnotationSource],
+) -> Scene | Rejection:
     if record_id(info.key) != info.key:
         return _rejected(info, "unreadable name", "the file's name is not UTF-8; rename it")
+    if is_annotation(info.key, annotations):
+        detail = "no scene of its own: it is read with the scenes that it speaks of"
+        return _rejected(info, "annotation", detail)
     suffix = PurePosixPath(info.key).suffix.lower()
     if suffix in SIDECARS:
         return _rejected(info, "sidecar", "no scene of its own: it is read with the one beside it")

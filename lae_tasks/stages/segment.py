@@ -1,12 +1,17 @@
-"""Segment: a Tile becomes Regions, by SAM's automatic masks."""
+"""Segment: the Tiles of a scene become Regions, by SAM's masks: one region for each object."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from lae_tasks.backends.protocols import MaskGenerator, MaskProposal
+from lae_tasks.choice import chosen, without_duplicates
 from lae_tasks.config import SegmentConfig
-from lae_tasks.contracts import Done, PromptType, Region, Rejection, Tile
+from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Scene, Tile
 from lae_tasks.geometry import encode_mask
+from lae_tasks.joining import Thing, View, join
 from lae_tasks.stages.tile import load_image
 from lae_tasks.storage import MissingObjectError, Storage
 
@@ -14,45 +19,172 @@ STAGE = "segment"
 
 
 def run(
-    tiles: Iterable[Tile], store: Storage, generator: MaskGenerator, config: SegmentConfig
+    tiles: Sequence[Tile],
+    scenes: Mapping[str, Scene],
+    prompts: Sequence[Prompt],
+    store: Storage,
+    generator: MaskGenerator,
+    config: SegmentConfig,
 ) -> Iterator[Done | Rejection]:
-    """Finds the regions of each tile.
+    """Finds the regions of each scene, tile by tile.
+
+    A scene that came with prompts gets a mask for each of them; others are searched by a grid.
+
+    Args:
+        tiles: All tiles of the scenes.
+        scenes: The scenes, by id.
+        prompts: What the scenes came with.
+        store: Where the tiles' renditions lie.
+        generator: SAM.
+        config: The stage's settings.
 
     Yields:
-        One Done (its Regions, largest first) or Rejection for each tile; the counter
-        `beyond_max_regions` holds the masks that `max_regions` left out.
+        One Done or Rejection for each tile, with the Regions that it shows most of. Counters: the
+        masks that were `duplicates` within a tile, the views that were `joined` into another
+        tile's, the regions `beyond_max_regions`, and the `prompts_without_mask`.
     """
+    of_scene: defaultdict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
-        try:
-            image = load_image(tile, store)
-        except MissingObjectError as error:
-            yield Rejection(
-                rejected_id=tile.tile_id, stage=STAGE, reason="image gone", detail=str(error)
-            )
+        of_scene[tile.scene_id].append(tile)
+    for scene_id, members in of_scene.items():
+        asked = [prompt for prompt in prompts if prompt.scene_id == scene_id]
+        yield from _Segmenter(scenes[scene_id], store, generator, config).run(members, asked)
+
+
+class _Segmenter:
+    """Segments one scene."""
+
+    def __init__(
+        self, scene: Scene, store: Storage, generator: MaskGenerator, config: SegmentConfig
+    ) -> None:
+        self._scene, self._store = scene, store
+        self._generator, self._config = generator, config
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def run(self, tiles: Sequence[Tile], prompts: Sequence[Prompt]) -> Iterator[Done | Rejection]:
+        asked = _asked_on(tiles, prompts)
+        views: list[View] = []
+        seen: list[Tile] = []
+        for tile in tiles:
+            try:
+                views += self._views(tile, asked[tile.tile_id], bool(prompts))
+                seen.append(tile)
+            except MissingObjectError as error:
+                yield Rejection(
+                    rejected_id=tile.tile_id, stage=STAGE, reason="image gone", detail=str(error)
+                )
+        regions = self._regions(views)
+        answered = {view.prompt.prompt_id for view in views if view.prompt}
+        if seen:  # by the first tile: a prompt may lie where no tile is
+            unanswered = len({prompt.prompt_id for prompt in prompts} - answered)
+            self._counts[seen[0].tile_id]["prompts_without_mask"] += unanswered
+        for tile in seen:
+            yield Done(tile.tile_id, regions[tile.tile_id], self._counts[tile.tile_id])
+
+    def _views(self, tile: Tile, prompts: Sequence[Prompt], scene_has_prompts: bool) -> list[View]:
+        """What one tile shows, in scene pixels: of its prompts first, then of the grid."""
+        by_grid = not scene_has_prompts or self._config.grid_beside_prompts
+        if not prompts and not by_grid:
+            return []
+        image = load_image(tile, self._store)
+        masks: list[MaskProposal] = []
+        answered: list[Prompt] = []
+        if prompts:
+            boxes = np.array([_in_tile(prompt, tile) for prompt in prompts], dtype=np.float32)
+            for mask, prompt in zip(self._generator.answer(image, boxes), prompts, strict=True):
+                if mask:
+                    masks.append(mask)
+                    answered.append(prompt)
+        if by_grid:
+            masks += self._generator.generate(image)
+        kept = without_duplicates(masks, self._config, first=len(answered))
+        self._counts[tile.tile_id]["duplicates"] += len(masks) - len(kept)
+        unasked = [None] * (len(kept) - len(answered))
+        return [
+            _view(tile, mask, prompt)
+            for mask, prompt in zip(kept, [*answered, *unasked], strict=True)
+        ]
+
+    def _regions(self, views: Sequence[View]) -> dict[str, list[Region]]:
+        """The regions of the scene, by the tile that shows most of each."""
+        at_home: defaultdict[str, list[tuple[Region, int, float]]] = defaultdict(list)
+        of_prompts: defaultdict[str, list[Region]] = defaultdict(list)
+        for thing in join(views, self._scene, self._config.join_iou):
+            region = _region(thing)
+            self._counts[region.tile_id]["joined"] += len(thing.views) - 1
+            quality = region.predicted_iou * region.stability_score
+            if thing.views[0].prompt:
+                of_prompts[region.tile_id].append(region)
+            else:
+                at_home[region.tile_id].append((region, region.area_px, quality))
+        regions: dict[str, list[Region]] = defaultdict(list, of_prompts)
+        for tile_id, things in at_home.items():
+            things.sort(key=lambda thing: (-thing[1], thing[0].bbox_xyxy_px))
+            few = chosen(things, self._config)
+            regions[tile_id] += few
+            self._counts[tile_id]["beyond_max_regions"] += len(things) - len(few)
+        return regions
+
+
+def _asked_on(tiles: Sequence[Tile], prompts: Sequence[Prompt]) -> defaultdict[str, list[Prompt]]:
+    """On which tiles each prompt is asked, by tile.
+
+    The tile that shows it whole and furthest from its border; if none does, every tile that shows
+    some of it.
+    """
+    asked: defaultdict[str, list[Prompt]] = defaultdict(list)
+    windows = np.array([tile.window_px for tile in tiles], dtype=np.float64).reshape(-1, 4)
+    low, high = windows[:, :2], windows[:, :2] + windows[:, 2:]
+    for prompt in prompts:
+        start, end = np.array(prompt.bbox_xyxy_px[:2]), np.array(prompt.bbox_xyxy_px[2:])
+        room = np.minimum(start - low, high - end).min(axis=1)
+        if len(room) and room.max() >= 0:
+            asked[tiles[int(room.argmax())].tile_id].append(prompt)
             continue
-        proposals = sorted(
-            generator.generate(image), key=lambda p: (-int(p.mask.sum()), p.bbox_xyxy_px)
-        )
-        regions = {r.region_id: r for r in (_region(tile, p) for p in proposals)}
-        kept = list(regions.values())[: config.max_regions]
-        yield Done(tile.tile_id, kept, {"beyond_max_regions": len(regions) - len(kept)})
+        shown = (np.minimum(end, high) - np.maximum(start, low) >= 1).all(axis=1)
+        for index in np.flatnonzero(shown):
+            asked[tiles[int(index)].tile_id].append(prompt)
+    return asked
 
 
-def _region(tile: Tile, proposal: MaskProposal) -> Region:
+def _in_tile(prompt: Prompt, tile: Tile) -> tuple[float, float, float, float]:
+    """A prompt as far as a tile shows it, in the tile's pixels."""
+    x, y, width, height = tile.window_px
+    x0, y0, x1, y1 = prompt.bbox_xyxy_px
+    return max(x0 - x, 0.0), max(y0 - y, 0.0), min(x1 - x, width), min(y1 - y, height)
+
+
+def _view(tile: Tile, mask: MaskProposal, prompt: Prompt | None) -> View:
     x, y = tile.window_px[:2]
-    x0, y0, x1, y1 = proposal.bbox_xyxy_px
-    bbox = (x0 + x, y0 + y, x1 + x, y1 + y)
-    rle = encode_mask(proposal.mask)
-    identity = f"{tile.tile_id}|{bbox}|{rle}"
+    x0, y0, x1, y1 = mask.bbox_xyxy_px
+    return View(
+        tile=tile,
+        bbox_xyxy_px=(x0 + x, y0 + y, x1 + x, y1 + y),
+        mask_rle=encode_mask(mask.mask),
+        predicted_iou=mask.predicted_iou,
+        stability_score=mask.stability_score,
+        prompt=prompt,
+    )
+
+
+def _region(thing: Thing) -> Region:
+    first = thing.views[0]
+    rle = encode_mask(thing.mask)
+    identity = f"{first.tile.tile_id}|{thing.bbox_xyxy_px}|{rle}"
+    prompt = first.prompt
+    if prompt:
+        identity += f"|{prompt.prompt_id}"
     return Region(
         region_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
-        tile_id=tile.tile_id,
-        scene_id=tile.scene_id,
-        bbox_xyxy_px=bbox,
+        tile_id=first.tile.tile_id,
+        scene_id=first.tile.scene_id,
+        bbox_xyxy_px=thing.bbox_xyxy_px,
         mask_rle=rle,
-        area_px=int(proposal.mask.sum()),
+        area_px=int(thing.mask.sum()),
         # Rounded: the last bits of a float are no finding.
-        predicted_iou=round(min(1.0, max(0.0, proposal.predicted_iou)), 4),
-        stability_score=round(min(1.0, max(0.0, proposal.stability_score)), 4),
-        prompt_type=PromptType.GRID,
+        predicted_iou=round(min(1.0, max(0.0, first.predicted_iou)), 4),
+        stability_score=round(min(1.0, max(0.0, first.stability_score)), 4),
+        prompt_type=prompt.prompt_type if prompt else PromptType.GRID,
+        seen_in_part=thing.seen_in_part,
+        prompt_category=prompt.category if prompt else None,
     )

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from lae_tasks.config import TileConfig
 from lae_tasks.contracts import Done, Rejection, Scene, Tile
 from lae_tasks.errors import TransientError
 from lae_tasks.geometry import tile_windows
+from lae_tasks.prompts import ScenePrompts
 from lae_tasks.raster import Raster, UnreadableError, open_raster
 from lae_tasks.stages.ingest import SCENE_ID_DIGITS
 from lae_tasks.storage import MissingObjectError, Storage
@@ -20,17 +22,37 @@ STAGE = "tile"
 
 
 def run(
-    scenes: Sequence[Scene], raw: Storage, store: Storage, config: TileConfig
+    scenes: Sequence[Scene],
+    raw: Storage,
+    store: Storage,
+    config: TileConfig,
+    prompts: Mapping[str, ScenePrompts] = MappingProxyType({}),
 ) -> Iterator[Done | Rejection]:
     """Cuts scenes into tiles and stores their renditions, named by content.
 
+    Args:
+        scenes: The scenes.
+        raw: The storage that they lie in.
+        store: Where the renditions go.
+        config: The stage's settings.
+        prompts: What scenes came with, by the scene's id.
+
     Yields:
-        One Done (the scene's Tiles) or Rejection for each scene; the counter `empty_tiles` holds
-        the windows without data, which make no tile.
+        One Done (the scene's Tiles, and its Prompts) or Rejection for each scene; the counter
+        `empty_tiles` holds the windows without data, which make no tile, and
+        `unusable_annotations` what lies nowhere in the scene.
     """
     for scene in scenes:
+        asked = prompts.get(scene.scene_id, ScenePrompts())
+        if asked.problem:
+            yield _rejected(scene, "unreadable annotations", asked.problem)
+            continue
         try:
-            yield _cut(scene, raw, store, config)
+            result = _cut(scene, raw, store, config)
+            if isinstance(result, Done) and scene.scene_id in prompts:
+                counts = {**result.counts, "unusable_annotations": asked.unusable}
+                result = Done(result.record_id, (*result.outputs, *asked.prompts), counts)
+            yield result
         except UnreadableError as error:
             yield _rejected(scene, "unreadable", str(error))
         except MissingObjectError:

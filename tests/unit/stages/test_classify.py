@@ -11,7 +11,7 @@ from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Done, Label, Rejection, Tile
 from lae_tasks.errors import ConfigError
 from lae_tasks.stages import classify
-from lae_tasks.stages.tile import encode_png
+from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
 from tests.unit.test_contracts import make_region
 
@@ -88,7 +88,7 @@ def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStor
 def test_crops_are_the_regions_of_the_tile(store: LocalStorage) -> None:
     classifier = Recorded(*['"ship" with likelihood 0.9'] * 3)
     run(store, classifier)
-    image = classify.load_image(TILE, store)
+    image = load_image(TILE, store)
     assert (classifier.crops[0] == image[20:40, 10:30]).all()
     assert [crop.shape[:2] for crop in classifier.crops] == [(20, 20), (10, 10), (20, 20)]
 
