@@ -107,15 +107,22 @@ def _crs(text: str) -> rasterio.crs.CRS:
     return rasterio.crs.CRS.from_user_input(text)
 
 
-def georeference(source: rasterio.DatasetReader) -> Georeference | None:
+def georeference(
+    source: rasterio.DatasetReader, world_file: Affine | None = None
+) -> Georeference | None:
     """The place of an open raster: by its transform, else by its ground control points.
 
     Of many control points the affine transform that fits them best is taken, which for radar in its
     own geometry is an approximation. None where there is neither, or no CRS.
+
+    Args:
+        source: The raster.
+        world_file: The transform of the world file beside it, for a raster that has a CRS only.
     """
     points, points_crs = source.gcps
-    if source.crs and not source.transform.is_identity:
-        return _placed(source.crs, source.transform)
+    transform = world_file if world_file and source.transform.is_identity else source.transform
+    if source.crs and not transform.is_identity:
+        return _placed(source.crs, transform)
     if points and points_crs:
         return _placed(points_crs, rasterio.transform.from_gcps(points))
     return None

@@ -68,7 +68,8 @@ class Raster:
         self._is_cmyk = bands is None and all(ink in meaning for ink in _CMYK)
         self._bands = bands or _display_bands(meaning)
         _require_readable(dataset, self._bands)
-        self._place = georeference(dataset)
+        lacks_transform = dataset.crs and dataset.transform.is_identity
+        self._place = georeference(dataset, source.world_file() if lacks_transform else None)
         # A picture from a camera may lie on its side; what has a place on the ground does not.
         tag = dataset.tags().get("EXIF_Orientation", "1") if self._place is None else "1"
         self._upright = Orientation.of_exif(tag, dataset.width, dataset.height)

@@ -74,9 +74,6 @@ class Storage(Protocol):
         ConflictError.
         """
 
-    def local_path(self, key: str) -> Path | None:
-        """The object's own file on this machine; None where it is not one."""
-
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content, without holding it. Raises MissingObjectError."""
 
@@ -228,10 +225,6 @@ class S3Storage:
 
         return cast(BinaryIO, RangeFile(fetch, size))
 
-    def local_path(self, key: str) -> Path | None:
-        """None: an S3 object lies elsewhere."""
-        return None
-
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content: as the server keeps it, else by reading it once."""
         head = self._call("head_object", key, ChecksumMode="ENABLED")
@@ -350,10 +343,6 @@ class LocalStorage:
             return self._path(key).open("rb")
         except (FileNotFoundError, IsADirectoryError) as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
-
-    def local_path(self, key: str) -> Path | None:
-        """The object's file."""
-        return self._path(key)
 
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content. Raises MissingObjectError."""

@@ -110,3 +110,33 @@ def test_a_world_file_beside_a_picture_gives_no_crs(tmp_path: Path) -> None:
     Image.fromarray(np.full((9, 9), 7, np.uint8)).save(path)
     (tmp_path / "a.pgw").write_text("1\n0\n0\n-1\n100\n200\n")
     assert info_of(path).crs is None
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("suffix", ["tfw", "tiffw", "wld", "TFW"])
+def test_a_world_file_completes_a_crs(tmp_path: Path, suffix: str) -> None:
+    path = write_raster(tmp_path / "a.tiff", gradient(1, 9, 9), transform=None)
+    world = tmp_path / f"a.{suffix}"
+    world.write_text("2\n0\n0\n-2\n500001\n4999999\n")
+    assert info_of(path).transform == (2, 0, 500_000, 0, -2, 5_000_000)
+    world.write_text("no numbers")
+    assert info_of(path).transform is None
+
+
+MAPINFO = """!table
+!version 300
+Definition Table
+  File "a.jpg"
+  Type "RASTER"
+  (500100,5000200) (0,0) Label "1",
+  (500109,5000200) (9,0) Label "2",
+  (500109,5000191) (9,9) Label "3"
+  CoordSys Earth Projection 8, 104, "m", 3, 0, 0.9996, 500000, 0
+"""
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_a_mapinfo_file_is_read_neither_here_nor_on_s3(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(np.full((9, 9), 7, np.uint8)).save(tmp_path / f"a.{suffix}")
+    (tmp_path / "a.tab").write_text(MAPINFO.replace("a.jpg", f"a.{suffix}"))
+    assert info_of(tmp_path / f"a.{suffix}").crs is None

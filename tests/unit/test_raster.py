@@ -119,10 +119,10 @@ def test_radar_of_whole_numbers_is_shown_by_amplitude(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".msk", ".ovr"])
 def test_what_lies_beside_a_scene_does_not_lead_elsewhere(tmp_path: Path, suffix: str) -> None:
     write_raster(tmp_path / "secret.tif", gradient(3, 9, 9))
-    path = write_raster(tmp_path / "a.tif", gradient(3, 9, 9))
+    path = write_raster(tmp_path / "a.tif", gradient(3, 9, 2100, "uint16", 900))
     (tmp_path / f"a.tif{suffix}").write_text(f"<VRTDataset>{tmp_path / 'secret.tif'}</VRTDataset>")
-    with pytest.raises(UnreadableError, match="is no TIFF; remove that"), opened(path):
-        pass
+    with pytest.raises(UnreadableError, match="is no TIFF; remove that"):
+        read(path)
 
 
 def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from demo.stack.services import S3Server
 from lae_tasks.errors import ConflictError, TransientError
@@ -43,6 +44,7 @@ def remote(s3: S3Server) -> Iterator[tuple[S3Storage, Counted]]:
     client = Counted(s3.client())
     client.create_bucket(Bucket=bucket)
     yield S3Storage(bucket, "raw", client), client
+    client.close()
 
 
 @pytest.fixture
@@ -89,6 +91,20 @@ def test_an_external_mask_is_read_with_its_scene(
         with open_raster(each, "a.tif") as raster:
             _, valid = raster.read_rgb((0, 0, 64, 64), None)
         assert (valid == (mask > 0)).all()
+
+
+def test_a_world_file_is_read_with_its_scene(
+    tmp_path: Path, remote: tuple[S3Storage, Counted]
+) -> None:
+    storage, _ = remote
+    with pytest.warns(NotGeoreferencedWarning):
+        write_raster(tmp_path / "a.tif", np.full((3, 9, 9), 9, np.uint8), transform=None)
+    (tmp_path / "a.tfw").write_text("2\n0\n0\n-2\n500001\n4999999\n")
+    for name in ("a.tif", "a.tfw"):
+        storage.write(name, (tmp_path / name).read_bytes())
+    for each in (storage, LocalStorage(tmp_path)):
+        with open_raster(each, "a.tif") as raster:
+            assert raster.info.transform == (2, 0, 500_000, 0, -2, 5_000_000)
 
 
 def test_a_network_that_fails_is_no_damaged_file(
