@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -212,11 +213,12 @@ class S3Storage:
         def fetch(start: int, end: int) -> bytes:
             place = {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag}
             answer = self._call("get_object", key, **place)
-            # Not every server honours the condition, or the range.
-            if answer["ETag"] != etag:
-                raise ConflictError(f"{self.uri}/{key}: was replaced while it was read")
             try:
-                data = bytes(answer["Body"].read())
+                with closing(answer["Body"]) as body:
+                    # Not every server honours the condition, or the range.
+                    if answer["ETag"] != etag:
+                        raise ConflictError(f"{self.uri}/{key}: was replaced while it was read")
+                    data = bytes(body.read())
             except (botocore.exceptions.BotoCoreError, OSError) as error:
                 raise TransientError(f"reading {self.uri}/{key}: {error}") from error
             if len(data) != min(end, size) - start:
