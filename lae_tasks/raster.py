@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import cv2
@@ -95,11 +96,6 @@ class Raster:
             gsd_m=round(sum(sides) / 2, 6) if sides else None,
             acquired_at=_acquired_at(tags),
         )
-
-    def check(self) -> None:
-        """Decodes every block once. Raises UnreadableError where one is damaged."""
-        for _, window in self._dataset.block_windows(1):
-            self._read(window)
 
     def stretch(self, percentiles: tuple[float, ...]) -> Stretch | None:
         """The scene's stretch, from overviews or from a sample spread over the scene.
@@ -244,8 +240,12 @@ def _display_bands(meaning: list[ColorInterp]) -> tuple[int, ...]:
 
 
 def _acquired_at(tags: dict[str, str]) -> str | None:
-    """The time of the picture from TIFF or EXIF tags (`YYYY:MM:DD HH:MM:SS`), as ISO 8601."""
-    text = tags.get("EXIF_DateTimeOriginal") or tags.get("TIFFTAG_DATETIME")
-    if not text or len(text) < 19 or not text[:4].isdigit():
+    """The time of the picture from TIFF or EXIF tags (`YYYY:MM:DD HH:MM:SS`), as ISO 8601.
+
+    None where there is none, or no such day or hour: cameras without a clock write zeros.
+    """
+    text = tags.get("EXIF_DateTimeOriginal") or tags.get("TIFFTAG_DATETIME") or ""
+    try:
+        return datetime.fromisoformat(f"{text[:10].replace(':', '-')}T{text[11:19]}").isoformat()
+    except ValueError:
         return None
-    return f"{text[:10].replace(':', '-')}T{text[11:19]}"
