@@ -5,7 +5,7 @@ raises UnreadableError instead of giving noise.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
+from lae_tasks.blocks import MAX_BYTES, block_bytes, cache_bytes
 from lae_tasks.contracts import WindowPx
 from lae_tasks.georeference import Affine6, georeference
 from lae_tasks.orientation import Orientation
@@ -29,9 +30,6 @@ __all__ = ["Raster", "RasterInfo", "Stretch", "UnreadableError", "gdal_version",
 _SAMPLE_PX = 1024
 """Side of the sample that a stretch comes from; scenes up to twice as large are read whole."""
 _SAMPLE_WINDOW_PX = 128
-
-_MAX_BLOCK_BYTES = 1 << 30
-"""A window cannot be read without the blocks that it touches, and GDAL decodes a block whole."""
 
 _CMYK = (ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black)
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -134,6 +132,18 @@ class Raster:
                 values, valid = self._read(window, in_all_bands=True)
                 yield values[:, valid].astype(np.float64)
 
+    def reading_order(self, windows_px: Iterable[WindowPx]) -> list[WindowPx]:
+        """Windows as they are stored, row by row; for a picture on its side that is another order.
+
+        PNG and JPEG can be read from their beginning only: going back decodes them again.
+        """
+        return sorted(windows_px, key=lambda window: self._upright.stored_window(window)[1::-1])
+
+    def cache_bytes(self, window_rows: int) -> int:
+        """Bytes of decoded blocks that GDAL is to keep; see `open_raster`."""
+        bands = len(set(self._bands)) + self._has_mask
+        return cache_bytes(self._dataset, bands, window_rows)
+
     def read_rgb(
         self, window_px: WindowPx, stretch: Stretch | None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
@@ -188,7 +198,7 @@ class Raster:
 
 @contextmanager
 def open_raster(
-    storage: Storage, key: str, bands: tuple[int, ...] | None = None
+    storage: Storage, key: str, bands: tuple[int, ...] | None = None, window_rows: int = 0
 ) -> Iterator[Raster]:
     """Opens a raster file; of an S3 object only the ranges that are needed are fetched.
 
@@ -197,6 +207,9 @@ def open_raster(
         key: Its key there.
         bands: 1-based bands that `read_rgb` shows, one or three; by default the file's red, green
             and blue, else its inks, else its first three, else its first.
+        window_rows: Height in pixels of the windows that will be read in `reading_order`. A file in
+            strips, PNG or JPEG is then decoded about once, not once for each window; that takes
+            memory for as many rows of its full width, 1 GiB at most.
 
     Raises:
         UnreadableError: If it is no raster.
@@ -207,7 +220,8 @@ def open_raster(
             raise UnreadableError("the file is a container without bands of its own")
         with source.decoding("its header is damaged"):
             raster = Raster(source, bands)
-        yield raster
+        with rasterio.Env(GDAL_CACHEMAX=raster.cache_bytes(window_rows)):
+            yield raster
 
 
 def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> None:
@@ -217,9 +231,9 @@ def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -
     if dataset.colorinterp[bands[0] - 1] == ColorInterp.palette and dtype != "uint8":
         raise UnreadableError(f"a palette of {dtype} cannot be shown; use 8 bits")
     rows, columns = dataset.block_shapes[0]
-    value_bytes = 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
-    size_bytes = rows * columns * value_bytes * dataset.count
-    if size_bytes > _MAX_BLOCK_BYTES:
+    size_bytes = block_bytes(dataset)
+    # A window cannot be read without the blocks that it touches.
+    if size_bytes > MAX_BYTES:
         raise UnreadableError(
             f"its blocks of {columns} x {rows} px take {size_bytes / 1e9:.1f} GB each; write it in "
             "tiles, as by gdal_translate -co TILED=YES"

@@ -13,16 +13,16 @@ from affine import Affine
 from rasterio._err import CPLE_BaseError  # what its own errors do not cover
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from lae_tasks.blocks import USUAL_BYTES
 from lae_tasks.errors import LaeError
 from lae_tasks.storage import MissingObjectError, Storage
 
-#: GDAL's own shortcuts show noise or black for what is damaged or missing. Its cache of decoded
-#: blocks is 5 % of the memory otherwise.
+#: GDAL's own shortcuts show noise or black for what is damaged or missing.
 _SETTINGS = {
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
     "GDAL_PAM_ENABLED": "NO",
-    "GDAL_CACHEMAX": 64 << 20,
+    "GDAL_CACHEMAX": USUAL_BYTES,
 }
 
 #: How a file of each GDAL driver that is used begins. All read pixels from the file itself; others,
