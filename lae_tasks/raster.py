@@ -70,8 +70,8 @@ class Raster:
         lacks_transform = dataset.crs and dataset.transform.is_identity
         self._place = georeference(dataset, source.world_file() if lacks_transform else None)
         # A picture from a camera may lie on its side; what has a place on the ground does not.
-        tag = dataset.tags().get("EXIF_Orientation", "1") if self._place is None else "1"
-        self._upright = Orientation.of_exif(tag, dataset.width, dataset.height)
+        tag = source.orientation_tag() if self._place is None else "1"
+        self._upright = Orientation.of_tag(tag, dataset.width, dataset.height)
         self._has_palette = meaning[self._bands[0] - 1] == ColorInterp.palette
         self._has_mask = any(
             MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1] for band in self._bands

@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from lae_tasks.blocks import USUAL_BYTES
 from lae_tasks.errors import LaeError
+from lae_tasks.orientation import orientation_tag
 from lae_tasks.storage import MissingObjectError, Storage
 
 #: GDAL's own shortcuts show noise or black for what is damaged or missing.
@@ -88,7 +89,7 @@ class Source:
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.dataset: rasterio.DatasetReader
-        self._storage = storage
+        self._storage, self._key = storage, key
         self._suffix = PurePosixPath(key).suffix
         self._stem = key.removesuffix(self._suffix)
         self._error: BaseException | None = None
@@ -127,7 +128,7 @@ class Source:
         if beside and not beside.lower().endswith((".msk", ".ovr")):
             raise FileNotFoundError(path)
         try:
-            file = self._storage.open(self._stem + self._suffix + beside)
+            file = self._storage.open(self._key + beside)
             if beside:
                 _require_tiff(file, beside)
         except MissingObjectError as error:
@@ -149,6 +150,13 @@ class Source:
                 with suppress(MissingObjectError, ValueError), self._storage.open(key) as file:
                     return affine.loadsw(file.read(1000).decode())
         return None
+
+    def orientation_tag(self) -> str:
+        """The tag Orientation, "1" to "8"; "1", which is upright, without one."""
+        if self.dataset.driver in ("GTiff", "PNG"):
+            with self._storage.open(self._key) as file:
+                return orientation_tag(file)
+        return str(self.dataset.tags().get("EXIF_Orientation", "1"))
 
     def _failed(self, error: BaseException) -> None:
         self._error = self._error or error
