@@ -70,7 +70,10 @@ class _Watched(io.RawIOBase):
         return data if size < 0 else data[:size]  # more would be written past GDAL's buffer
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, OverflowError):  # damage points further than files can reach
+            return self._file.seek(0, io.SEEK_END)
 
     def tell(self) -> int:
         return self._file.tell()

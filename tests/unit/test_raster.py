@@ -1,6 +1,7 @@
 """Raster: every kind of source as 8-bit RGB, and damage found instead of shown as noise."""
 
 import os
+import struct
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -182,6 +183,14 @@ def test_a_file_cut_in_half_is_unreadable(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UnreadableError):
         read(half)
     read(whole)
+
+
+@pytest.mark.parametrize("place", [2**62, 2**63, 2**64 - 1])
+def test_a_file_that_points_beyond_all_files_is_unreadable(tmp_path: Path, place: int) -> None:
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, place)
+    (tmp_path / "a.tif").write_bytes(head + bytes(100))
+    with pytest.raises(UnreadableError), opened(tmp_path / "a.tif"):
+        pass
 
 
 def test_a_text_file_is_no_raster(tmp_path: Path) -> None:
