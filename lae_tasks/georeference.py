@@ -1,23 +1,29 @@
 """Where on the ground a raster lies: its CRS and transform, and pixels as metres and degrees."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 import rasterio
 import rasterio.crs
 import rasterio.transform
 import rasterio.warp
 from affine import Affine
 from rasterio._err import CPLE_BaseError  # what its own errors do not cover
+from rasterio.control import GroundControlPoint
 from rasterio.errors import CRSError, RasterioError
 
 from lae_tasks.contracts import Scene
 
 Affine6 = tuple[float, float, float, float, float, float]
 
-#: Mercator stretches distances by 1 / cos(latitude).
-_MERCATOR = (3857, 3395)
+#: Of WGS 84: the equator's radius in metres, and the square of the eccentricity.
+_RADIUS_M, _ECCENTRICITY_2 = 6_378_137.0, 0.006694379990141
+#: What a grid's own metres may differ from those on the ground to be taken for them.
+_GRID_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,56 +50,68 @@ class Georeference:
         None if the CRS cannot be brought to WGS 84, as a local one, or if the point lies where it
         has no meaning, as beside the disc that a satellite sees.
         """
-        x, y = self.to_ground(x_px, y_px)
+        places = self._lon_lats([(x_px, y_px)])
+        return places[0] if places else None
+
+    def _lon_lats(self, points_px: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """As `lon_lat`, of several points; empty if one of them has none."""
+        grid_x, grid_y = zip(*(self.to_ground(*point) for point in points_px), strict=True)
         try:
-            longitude, latitude = rasterio.warp.transform(_crs(self.crs), "EPSG:4326", [x], [y])
+            longitudes, latitudes = rasterio.warp.transform(
+                _crs(self.crs), "EPSG:4326", grid_x, grid_y
+            )
         except (CRSError, RasterioError, CPLE_BaseError):
-            return None
-        east, north = float(longitude[0]), float(latitude[0])
-        if not (math.isfinite(east) and abs(north) <= 90):
-            return None
-        return (east + 180) % 360 - 180, north
+            return []
+        places = list(zip(longitudes, latitudes, strict=True))
+        if not all(math.isfinite(east) and abs(north) <= 90 for east, north in places):
+            return []
+        return [((float(east) + 180) % 360 - 180, float(north)) for east, north in places]
 
     def pixel_sides_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Lengths in metres of a pixel's sides, along its row and along its column, at a point.
 
-        None if the CRS knows no metres.
+        Metres of the grid where they are those on the ground within 1 %, as in UTM and national
+        grids, so that an image of 0.25 m on its grid has 0.25 m; else metres on the ground, as for
+        degrees, any Mercator and plate carrée. Where the ground cannot be told, those of the grid.
+        None if there is neither.
         """
-        units = self._units_m(x_px, y_px)
-        if units is None:
-            return None
-        a, b, _, d, e, _ = self.transform
-        return math.hypot(a * units[0], d * units[1]), math.hypot(b * units[0], e * units[1])
+        pixel = self._pixel_m(x_px, y_px)
+        return pixel[:2] if pixel else None
 
     def pixel_area_m2(self, x_px: float, y_px: float) -> float | None:
-        """What a pixel covers at a point; None if the CRS knows no metres."""
-        units = self._units_m(x_px, y_px)
-        a, b, _, d, e, _ = self.transform
-        area = abs(a * e - b * d) * units[0] * units[1] if units else 0.0
-        return area if 0 < area < math.inf else None
+        """What a pixel covers at a point, by the same metres as `pixel_sides_m`."""
+        pixel = self._pixel_m(x_px, y_px)
+        return pixel[2] if pixel and 0 < pixel[2] < math.inf else None
 
-    def _units_m(self, x_px: float, y_px: float) -> tuple[float, float] | None:
-        """Metres of the CRS's units to the east and to the north, at a point.
+    def _pixel_m(self, x_px: float, y_px: float) -> tuple[float, float, float] | None:
+        """Sides (m) along its row and along its column, and area (m²), of the pixel at a point."""
+        grid, ground = self._pixel_on_grid(), self._pixel_on_ground(x_px, y_px)
+        if grid is None or ground is None:
+            return ground or grid
+        is_true = all(abs(t - g) <= _GRID_TOLERANCE * t for g, t in zip(grid, ground, strict=True))
+        return grid if is_true else ground
 
-        One degree of latitude is 110,574 m and one of longitude 111,320 m times the cosine of the
-        latitude (https://en.wikipedia.org/wiki/Geographic_coordinate_system).
-        """
+    def _pixel_on_grid(self) -> tuple[float, float, float] | None:
+        """By the CRS's linear unit; None if it has none, as degrees and grads."""
         crs = _crs(self.crs)
-        if crs.is_geographic:
-            _, latitude = self.to_ground(x_px, y_px)
-            if not abs(latitude) <= 90:
-                return None
-            return 111_320 * math.cos(math.radians(latitude)), 110_574.0
         try:
-            factor = float(crs.linear_units_factor[1])
+            unit_m = 0.0 if crs.is_geographic else float(crs.linear_units_factor[1])
         except CRSError:  # an engineering or local system
             return None
-        if crs.to_epsg() in _MERCATOR:
-            place = self.lon_lat(x_px, y_px)
-            if place is None:
-                return None
-            factor *= math.cos(math.radians(place[1]))
-        return factor, factor
+        a, b, _, d, e, _ = self.transform
+        sides = math.hypot(a, d) * unit_m, math.hypot(b, e) * unit_m
+        return (*sides, abs(a * e - b * d) * unit_m**2) if unit_m else None
+
+    def _pixel_on_ground(self, x_px: float, y_px: float) -> tuple[float, float, float] | None:
+        """Between the middles of its edges, on the WGS 84 ellipsoid; None as for `lon_lat`."""
+        edges = [(x_px - 0.5, y_px), (x_px + 0.5, y_px), (x_px, y_px - 0.5), (x_px, y_px + 0.5)]
+        places = self._lon_lats(edges)
+        if not places:
+            return None
+        left, right, top, bottom = (_geocentric_m(*place) for place in places)
+        along, down = right - left, bottom - top
+        area = np.linalg.norm(np.cross(along, down))
+        return float(np.linalg.norm(along)), float(np.linalg.norm(down)), float(area)
 
     def window(self, x_px: int, y_px: int) -> "Georeference":
         """The place of a window of the raster that begins at a pixel."""
@@ -102,23 +120,56 @@ class Georeference:
         return Georeference(self.crs, (a, b, x, d, e, y))
 
 
+def _geocentric_m(longitude: float, latitude: float) -> npt.NDArray[np.float64]:
+    """A point on the WGS 84 ellipsoid, in degrees, as metres from the middle of the Earth, (3,).
+
+    By https://proj.org/en/stable/operations/conversions/cart.html; straight lines between such
+    points know neither poles nor a date line.
+    """
+    east, north = math.radians(longitude), math.radians(latitude)
+    normal = _RADIUS_M / math.sqrt(1 - _ECCENTRICITY_2 * math.sin(north) ** 2)
+    across = normal * math.cos(north)
+    up = normal * (1 - _ECCENTRICITY_2) * math.sin(north)
+    return np.array([across * math.cos(east), across * math.sin(east), up])
+
+
 @cache
 def _crs(text: str) -> rasterio.crs.CRS:
     return rasterio.crs.CRS.from_user_input(text)
 
 
-def georeference(source: rasterio.DatasetReader) -> Georeference | None:
+def georeference(
+    source: rasterio.DatasetReader, world_file: Affine | None = None
+) -> Georeference | None:
     """The place of an open raster: by its transform, else by its ground control points.
 
     Of many control points the affine transform that fits them best is taken, which for radar in its
-    own geometry is an approximation. None where there is neither, or no CRS.
+    own geometry is an approximation. None where there is neither, or no CRS, or where the points
+    are fewer than three or all on a line.
+
+    Args:
+        source: The raster.
+        world_file: The transform of the world file beside it, for a raster that has a CRS only.
     """
     points, points_crs = source.gcps
-    if source.crs and not source.transform.is_identity:
-        return _placed(source.crs, source.transform)
-    if points and points_crs:
+    transform = world_file if world_file and source.transform.is_identity else source.transform
+    if source.crs and not transform.is_identity:
+        return _placed(source.crs, transform)
+    if points_crs and _span_a_plane(points):
         return _placed(points_crs, rasterio.transform.from_gcps(points))
     return None
+
+
+def _span_a_plane(points: Sequence[GroundControlPoint]) -> bool:
+    """Whether control points, here and on the ground, are three or more and not all on a line."""
+    if len(points) < 3:
+        return False
+    for places in ([(p.col, p.row) for p in points], [(p.x, p.y) for p in points]):
+        offsets = np.array(places, dtype=np.float64) - np.mean(places, axis=0)
+        longest, across = np.linalg.svd(offsets, compute_uv=False)
+        if not across > 1e-6 * longest:
+            return False
+    return True
 
 
 def place_of(scene: Scene) -> Georeference | None:

@@ -1,7 +1,9 @@
-"""Pictures that lie on their side: EXIF's orientation, applied to windows."""
+"""Pictures that lie on their side: the tag Orientation, found and applied to windows."""
 
+import io
+import struct
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,11 @@ import numpy.typing as npt
 from lae_tasks.contracts import WindowPx
 
 T = TypeVar("T", bound=np.generic)
+
+_ORIENTATION = 274
+#: Files have some dozens; more is damage.
+_MAX_TAGS = 4096
+_MAX_EXIF_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class Orientation:
     height_px: int
 
     @classmethod
-    def of_exif(cls, tag: str, width_px: int, height_px: int) -> "Orientation":
-        """By the tag `Orientation` of EXIF 2.32, section 4.6.4; unknown values are upright.
+    def of_tag(cls, tag: str, width_px: int, height_px: int) -> "Orientation":
+        """By the tag Orientation of EXIF 2.32, section 4.6.4; unknown values are upright.
 
         Args:
             tag: "1" to "8".
@@ -63,3 +70,40 @@ class Orientation:
         """A stored window (height, width, …) as it stands in the upright picture."""
         turned = stored.swapaxes(0, 1) if self.swapped else stored
         return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+
+def orientation_tag(file: BinaryIO) -> str:
+    """The tag Orientation of a TIFF or PNG file, which GDAL does not tell; "1" without one.
+
+    Of PNG that is in the chunk eXIf. One that comes after the pixels is not looked for: on S3 the
+    whole file would be fetched for it.
+    """
+    try:
+        if file.read(4) != b"\x89PNG":
+            return _tag_of_tiff(file)
+        file.seek(8)
+        while True:
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind == b"eXIf":
+                return _tag_of_tiff(io.BytesIO(file.read(min(length, _MAX_EXIF_BYTES))))
+            if kind in (b"IDAT", b"IEND"):
+                return "1"
+            file.seek(length + 4, io.SEEK_CUR)  # and its checksum
+    except (struct.error, OverflowError):  # the file ends, or points where no file has bytes
+        return "1"
+
+
+def _tag_of_tiff(file: BinaryIO) -> str:
+    """From the first directory; TIFF 6.0, section 2, and BigTIFF, which has wider numbers."""
+    file.seek(0)
+    start = file.read(16)
+    order = ">" if start.startswith(b"MM") else "<"
+    (version,) = struct.unpack_from(order + "H", start, 2)
+    place, number, entry = ("Q", "Q", "HHQH6x") if version == 43 else ("I", "H", "HHIH2x")
+    file.seek(*struct.unpack_from(order + place, start, 8 if version == 43 else 4))
+    (tags,) = struct.unpack(order + number, file.read(struct.calcsize(order + number)))
+    for _ in range(min(tags, _MAX_TAGS)):
+        tag, _, _, value = struct.unpack(order + entry, file.read(struct.calcsize(order + entry)))
+        if tag == _ORIENTATION:
+            return str(value)
+    return "1"

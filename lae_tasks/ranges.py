@@ -11,7 +11,7 @@ _BLOCKS = 32
 
 
 class RangeFile(io.RawIOBase):
-    """A read-only file over `fetch`; the last 32 MiB that were read are kept.
+    """A read-only file over `fetch`; the last 32 MiB that were read are kept until it is closed.
 
     Args:
         fetch: Gives the bytes from a first offset to the one before a second.
@@ -20,7 +20,9 @@ class RangeFile(io.RawIOBase):
 
     def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int) -> None:
         super().__init__()
-        self._cache = BlockCache(_BLOCK_BYTES, fetch, size_bytes, maxblocks=_BLOCKS)
+        self._cache: BlockCache | None = BlockCache(
+            _BLOCK_BYTES, fetch, size_bytes, maxblocks=_BLOCKS
+        )
         self._size = size_bytes
         self._at = 0
 
@@ -47,6 +49,13 @@ class RangeFile(io.RawIOBase):
         end = self._size if size < 0 else min(self._size, self._at + size)
         if end <= self._at:
             return b""
+        if self._cache is None:
+            raise ValueError("read of a closed file")
         data: bytes = self._cache._fetch(self._at, end)
         self._at += len(data)
         return data
+
+    def close(self) -> None:
+        """Gives the memory back; GDAL may hold a closed file for as long as its raster."""
+        self._cache = None
+        super().close()

@@ -5,9 +5,10 @@ raises UnreadableError instead of giving noise.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
+from lae_tasks.blocks import MAX_BYTES, block_bytes, cache_bytes
 from lae_tasks.contracts import WindowPx
 from lae_tasks.georeference import Affine6, georeference
 from lae_tasks.orientation import Orientation
@@ -28,9 +30,6 @@ __all__ = ["Raster", "RasterInfo", "Stretch", "UnreadableError", "gdal_version",
 _SAMPLE_PX = 1024
 """Side of the sample that a stretch comes from; scenes up to twice as large are read whole."""
 _SAMPLE_WINDOW_PX = 128
-
-_MAX_BLOCK_BYTES = 1 << 30
-"""A window cannot be read without the blocks that it touches, and GDAL decodes a block whole."""
 
 _CMYK = (ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black)
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -68,10 +67,11 @@ class Raster:
         self._is_cmyk = bands is None and all(ink in meaning for ink in _CMYK)
         self._bands = bands or _display_bands(meaning)
         _require_readable(dataset, self._bands)
-        self._place = georeference(dataset)
+        lacks_transform = dataset.crs and dataset.transform.is_identity
+        self._place = georeference(dataset, source.world_file() if lacks_transform else None)
         # A picture from a camera may lie on its side; what has a place on the ground does not.
-        tag = dataset.tags().get("EXIF_Orientation", "1") if self._place is None else "1"
-        self._upright = Orientation.of_exif(tag, dataset.width, dataset.height)
+        tag = source.orientation_tag() if self._place is None else "1"
+        self._upright = Orientation.of_tag(tag, dataset.width, dataset.height)
         self._has_palette = meaning[self._bands[0] - 1] == ColorInterp.palette
         self._has_mask = any(
             MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1] for band in self._bands
@@ -94,11 +94,6 @@ class Raster:
             gsd_m=round(sum(sides) / 2, 6) if sides else None,
             acquired_at=_acquired_at(tags),
         )
-
-    def check(self) -> None:
-        """Decodes every block once. Raises UnreadableError where one is damaged."""
-        for _, window in self._dataset.block_windows(1):
-            self._read(window)
 
     def stretch(self, percentiles: tuple[float, ...]) -> Stretch | None:
         """The scene's stretch, from overviews or from a sample spread over the scene.
@@ -136,6 +131,18 @@ class Raster:
                 window = Window(column, row, min(side, width), min(side, height))
                 values, valid = self._read(window, in_all_bands=True)
                 yield values[:, valid].astype(np.float64)
+
+    def reading_order(self, windows_px: Iterable[WindowPx]) -> list[WindowPx]:
+        """Windows as they are stored, row by row; for a picture on its side that is another order.
+
+        PNG and JPEG can be read from their beginning only: going back decodes them again.
+        """
+        return sorted(windows_px, key=lambda window: self._upright.stored_window(window)[1::-1])
+
+    def cache_bytes(self, window_rows: int) -> int:
+        """Bytes of decoded blocks that GDAL is to keep; see `open_raster`."""
+        bands = len(set(self._bands)) + self._has_mask
+        return cache_bytes(self._dataset, bands, window_rows)
 
     def read_rgb(
         self, window_px: WindowPx, stretch: Stretch | None
@@ -191,7 +198,7 @@ class Raster:
 
 @contextmanager
 def open_raster(
-    storage: Storage, key: str, bands: tuple[int, ...] | None = None
+    storage: Storage, key: str, bands: tuple[int, ...] | None = None, window_rows: int = 0
 ) -> Iterator[Raster]:
     """Opens a raster file; of an S3 object only the ranges that are needed are fetched.
 
@@ -200,6 +207,9 @@ def open_raster(
         key: Its key there.
         bands: 1-based bands that `read_rgb` shows, one or three; by default the file's red, green
             and blue, else its inks, else its first three, else its first.
+        window_rows: Height in pixels of the windows that will be read in `reading_order`. A file in
+            strips, PNG or JPEG is then decoded about once, not once for each window; that takes
+            memory for as many rows of its full width, 1 GiB at most.
 
     Raises:
         UnreadableError: If it is no raster.
@@ -210,7 +220,8 @@ def open_raster(
             raise UnreadableError("the file is a container without bands of its own")
         with source.decoding("its header is damaged"):
             raster = Raster(source, bands)
-        yield raster
+        with rasterio.Env(GDAL_CACHEMAX=raster.cache_bytes(window_rows)):
+            yield raster
 
 
 def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> None:
@@ -220,9 +231,9 @@ def _require_readable(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -
     if dataset.colorinterp[bands[0] - 1] == ColorInterp.palette and dtype != "uint8":
         raise UnreadableError(f"a palette of {dtype} cannot be shown; use 8 bits")
     rows, columns = dataset.block_shapes[0]
-    value_bytes = 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
-    size_bytes = rows * columns * value_bytes * dataset.count
-    if size_bytes > _MAX_BLOCK_BYTES:
+    size_bytes = block_bytes(dataset)
+    # A window cannot be read without the blocks that it touches.
+    if size_bytes > MAX_BYTES:
         raise UnreadableError(
             f"its blocks of {columns} x {rows} px take {size_bytes / 1e9:.1f} GB each; write it in "
             "tiles, as by gdal_translate -co TILED=YES"
@@ -243,8 +254,12 @@ def _display_bands(meaning: list[ColorInterp]) -> tuple[int, ...]:
 
 
 def _acquired_at(tags: dict[str, str]) -> str | None:
-    """The time of the picture from TIFF or EXIF tags (`YYYY:MM:DD HH:MM:SS`), as ISO 8601."""
-    text = tags.get("EXIF_DateTimeOriginal") or tags.get("TIFFTAG_DATETIME")
-    if not text or len(text) < 19 or not text[:4].isdigit():
+    """The time of the picture from TIFF or EXIF tags (`YYYY:MM:DD HH:MM:SS`), as ISO 8601.
+
+    None where there is none, or no such day or hour: cameras without a clock write zeros.
+    """
+    text = tags.get("EXIF_DateTimeOriginal") or tags.get("TIFFTAG_DATETIME") or ""
+    try:
+        return datetime.fromisoformat(f"{text[:10].replace(':', '-')}T{text[11:19]}").isoformat()
+    except ValueError:
         return None
-    return f"{text[:10].replace(':', '-')}T{text[11:19]}"

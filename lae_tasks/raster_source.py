@@ -3,24 +3,27 @@
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+import affine
 import rasterio
+from affine import Affine
 from rasterio._err import CPLE_BaseError  # what its own errors do not cover
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from lae_tasks.blocks import USUAL_BYTES
 from lae_tasks.errors import LaeError
+from lae_tasks.orientation import orientation_tag
 from lae_tasks.storage import MissingObjectError, Storage
 
-#: GDAL's own shortcuts show noise or black for what is damaged or missing. Its cache of decoded
-#: blocks is 5 % of the memory otherwise.
+#: GDAL's own shortcuts show noise or black for what is damaged or missing.
 _SETTINGS = {
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
     "GDAL_PAM_ENABLED": "NO",
-    "GDAL_CACHEMAX": 64 << 20,
+    "GDAL_CACHEMAX": USUAL_BYTES,
 }
 
 #: How a file of each GDAL driver that is used begins. All read pixels from the file itself; others,
@@ -37,9 +40,13 @@ _SIGNATURES = {
 }
 
 
-#: Suffixes of files that GDAL reads with the raster that they lie beside: masks, overviews, and
-#: world files.
-SIDECARS = frozenset({".msk", ".ovr", ".wld", ".tfw", ".tifw", ".jgw", ".pgw", ".j2w"})
+_WORLD_FILES = frozenset(
+    {".tfw", ".tifw", ".tiffw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw", ".j2w", ".jp2w", ".wld"}
+)
+
+#: Suffixes of files that are read with the raster that they lie beside: masks, overviews, and world
+#: files.
+SIDECARS = _WORLD_FILES | {".msk", ".ovr"}
 
 
 class UnreadableError(LaeError):
@@ -63,7 +70,10 @@ class _Watched(io.RawIOBase):
         return data if size < 0 else data[:size]  # more would be written past GDAL's buffer
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, OverflowError):  # damage points further than files can reach
+            return self._file.seek(0, io.SEEK_END)
 
     def tell(self) -> int:
         return self._file.tell()
@@ -80,8 +90,11 @@ class Source:
         dataset: The open dataset. What is read of it counts only if `check` finds nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage, key: str) -> None:
         self.dataset: rasterio.DatasetReader
+        self._storage, self._key = storage, key
+        self._suffix = PurePosixPath(key).suffix
+        self._stem = key.removesuffix(self._suffix)
         self._error: BaseException | None = None
 
     def check(self) -> None:
@@ -99,28 +112,54 @@ class Source:
             raise UnreadableError(f"{what}: {_root_cause(error)}") from error
         self.check()
 
-    def opener(self, storage: Storage, key: str, name: str) -> Callable[..., _Watched]:
-        """What rasterio calls for the object and for what may lie beside it.
+    def open_dataset(self, driver: str) -> None:
+        """Opens the raster. What rasterio raises if it cannot is the caller's to tell.
 
-        Beside `a.tif` may lie its mask `a.tif.msk`, overviews `a.tif.ovr`, or a world file.
+        Files on this machine are opened by our own hand too: by its own, GDAL reads more of what
+        lies beside them, such as MapInfo's .tab beside a JPEG, and no setting forbids that.
         """
-        stem, name_stem = PurePosixPath(key).with_suffix(""), PurePosixPath(name).stem
+        # A plain name, as GDAL reads meaning into some characters of keys.
+        name = f"scene{self._suffix}"
+        self.dataset = rasterio.open(name, driver=driver, opener=self._open)
 
-        def open_(path: str, _mode: str = "rb", **_: object) -> _Watched:
-            asked = PurePosixPath(path).name
-            beside = asked != name
-            if beside and PurePosixPath(asked).suffix.lower() not in SIDECARS:
-                raise FileNotFoundError(path)
-            try:
-                file = storage.open(str(stem) + asked.removeprefix(name_stem))
-            except MissingObjectError as error:
-                raise FileNotFoundError(path) from error
-            except BaseException as error:  # as above
-                self._failed(error)
-                raise FileNotFoundError(path) from error
-            return _Watched(file, self._failed)
+    def _open(self, path: str, _mode: str = "rb", **_: object) -> _Watched:
+        """What rasterio calls for the raster, and for what may lie beside it.
 
-        return open_
+        Beside `a.tif` may lie its mask `a.tif.msk` and its overviews `a.tif.ovr`.
+        """
+        beside = PurePosixPath(path).name.removeprefix(f"scene{self._suffix}")
+        if beside and not beside.lower().endswith((".msk", ".ovr")):
+            raise FileNotFoundError(path)
+        try:
+            file = self._storage.open(self._key + beside)
+            if beside:
+                _require_tiff(file, beside)
+        except MissingObjectError as error:
+            raise FileNotFoundError(path) from error
+        except BaseException as error:  # as above
+            self._failed(error)
+            raise FileNotFoundError(path) from error
+        return _Watched(file, self._failed)
+
+    def world_file(self) -> Affine | None:
+        """The transform of the world file beside the raster; None if none can be read.
+
+        By GDAL's rule, beside `a.tiff` that is `a.tfw`, `a.tiffw` or `a.wld`. GDAL itself cannot
+        read it here, as rasterio 1.4 tells it that a text file is at its end at once.
+        """
+        letters = self._suffix[1:].lower()
+        for suffix in (f".{letters[:1]}{letters[-1:]}w", f".{letters}w", ".wld"):
+            for key in (self._stem + suffix, self._stem + suffix.upper()):
+                with suppress(MissingObjectError, ValueError), self._storage.open(key) as file:
+                    return affine.loadsw(file.read(1000).decode())
+        return None
+
+    def orientation_tag(self) -> str:
+        """The tag Orientation, "1" to "8"; "1", which is upright, without one."""
+        if self.dataset.driver in ("GTiff", "PNG"):
+            with self._storage.open(self._key) as file:
+                return orientation_tag(file)
+        return str(self.dataset.tags().get("EXIF_Orientation", "1"))
 
     def _failed(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -128,26 +167,18 @@ class Source:
 
 @contextmanager
 def open_source(storage: Storage, key: str) -> Iterator[Source]:
-    """Opens a raster for reading by windows; of an S3 object only the ranges that are needed.
+    """Opens a raster for reading by windows; of an S3 object only what is needed is fetched.
 
     Raises:
         UnreadableError: If it is no raster.
         MissingObjectError: If it is not there.
     """
     driver = _driver(storage, key)
-    _require_plain_sidecars(storage, key)
-    source = Source()
-    path = storage.local_path(key)
+    source = Source(storage, key)
     with warnings.catch_warnings(), rasterio.Env(**_SETTINGS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with source.decoding("not a raster that GDAL knows"):
-            if path:
-                source.dataset = rasterio.open(path, driver=driver)
-            else:
-                # A plain name, as GDAL reads meaning into some characters of keys.
-                name = f"scene{PurePosixPath(key).suffix}"
-                opener = source.opener(storage, key, name)
-                source.dataset = rasterio.open(name, driver=driver, opener=opener)
+            source.open_dataset(driver)
         with source.dataset:
             yield source
 
@@ -161,16 +192,13 @@ def _driver(storage: Storage, key: str) -> str:
     raise UnreadableError("not a raster: it begins neither as TIFF, PNG, JPEG nor JPEG 2000 does")
 
 
-def _require_plain_sidecars(storage: Storage, key: str) -> None:
-    """GDAL opens what lies beside a raster by any driver, such as one that leads elsewhere."""
-    for suffix in (".msk", ".ovr"):
-        try:
-            with storage.open(key + suffix) as file:
-                start = file.read(16)
-        except MissingObjectError:
-            continue
-        if not any(start.startswith(s) for s, driver in _SIGNATURES.items() if driver == "GTiff"):
-            raise UnreadableError(f"the {suffix} file beside it is no TIFF; remove that")
+def _require_tiff(file: BinaryIO, suffix: str) -> None:
+    """GDAL opens masks and overviews by any driver, such as one that leads elsewhere."""
+    start = file.read(16)
+    file.seek(0)
+    if not any(start.startswith(s) for s, driver in _SIGNATURES.items() if driver == "GTiff"):
+        file.close()
+        raise UnreadableError(f"the {suffix} file beside it is no TIFF; remove that")
 
 
 def _root_cause(error: BaseException) -> str:

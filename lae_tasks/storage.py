@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -73,9 +74,6 @@ class Storage(Protocol):
         Of a remote object only what is read is fetched. If it changes meanwhile, reading on raises
         ConflictError.
         """
-
-    def local_path(self, key: str) -> Path | None:
-        """The object's own file on this machine; None where it is not one."""
 
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content, without holding it. Raises MissingObjectError."""
@@ -225,11 +223,12 @@ class S3Storage:
         def fetch(start: int, end: int) -> bytes:
             place = {"Range": f"bytes={start}-{end - 1}", "IfMatch": etag}
             answer = self._call("get_object", key, **place)
-            # Not every server honours the condition, or the range.
-            if answer["ETag"] != etag:
-                raise ConflictError(f"{self.uri}/{key}: was replaced while it was read")
             try:
-                data = bytes(answer["Body"].read())
+                with closing(answer["Body"]) as body:
+                    # Not every server honours the condition, or the range.
+                    if answer["ETag"] != etag:
+                        raise ConflictError(f"{self.uri}/{key}: was replaced while it was read")
+                    data = bytes(body.read())
             except (botocore.exceptions.BotoCoreError, OSError) as error:
                 raise TransientError(f"reading {self.uri}/{key}: {error}") from error
             if len(data) != min(end, size) - start:
@@ -237,10 +236,6 @@ class S3Storage:
             return data
 
         return cast(BinaryIO, RangeFile(fetch, size))
-
-    def local_path(self, key: str) -> Path | None:
-        """None: an S3 object lies elsewhere."""
-        return None
 
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content: as the server keeps it, else by reading it once."""
@@ -368,10 +363,6 @@ class LocalStorage:
             return self._path(key).open("rb")
         except (FileNotFoundError, IsADirectoryError) as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
-
-    def local_path(self, key: str) -> Path | None:
-        """The object's file."""
-        return self._path(key)
 
     def sha256(self, key: str) -> str:
         """Hex digest of the object's content. Raises MissingObjectError."""

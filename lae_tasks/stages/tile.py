@@ -73,7 +73,7 @@ def _cut(scene: Scene, raw: Storage, store: Storage, config: TileConfig) -> Done
     # Uploaded again it has another etag, and may be the same.
     if info and info.etag != scene.etag and not _is_same(scene, raw):
         return _rejected(scene, "changed", "the object changed after it was registered")
-    with open_raster(raw, scene.raw_key, config.bands) as raster:
+    with open_raster(raw, scene.raw_key, config.bands, config.size_px) as raster:
         result = _cut_open(scene, raster, store, config)
     if raw.stat(scene.raw_key) != info:
         raise TransientError(f"{raw.uri}/{scene.raw_key}: was replaced while it was read")
@@ -89,7 +89,7 @@ def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) 
     tiles = []
     empty = 0
     size = (scene.width_px, scene.height_px, config.size_px, config.overlap_px)
-    for window in tile_windows(*size):
+    for window in raster.reading_order(tile_windows(*size)):
         rgb, valid = raster.read_rgb(window, stretch)
         share = float(valid.mean())
         # A wedge of one colour without a nodata tag holds nothing either.
@@ -112,6 +112,7 @@ def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) 
                 valid_fraction=round(share, 6),
             )
         )
+    tiles.sort(key=lambda each: each.window_px[1::-1])  # row by row, however it is stored
     return Done(scene.scene_id, tiles, {"empty_tiles": empty})
 
 

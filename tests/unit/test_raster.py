@@ -1,6 +1,7 @@
 """Raster: every kind of source as 8-bit RGB, and damage found instead of shown as noise."""
 
 import os
+import struct
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -119,10 +120,10 @@ def test_radar_of_whole_numbers_is_shown_by_amplitude(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".msk", ".ovr"])
 def test_what_lies_beside_a_scene_does_not_lead_elsewhere(tmp_path: Path, suffix: str) -> None:
     write_raster(tmp_path / "secret.tif", gradient(3, 9, 9))
-    path = write_raster(tmp_path / "a.tif", gradient(3, 9, 9))
+    path = write_raster(tmp_path / "a.tif", gradient(3, 9, 2100, "uint16", 900))
     (tmp_path / f"a.tif{suffix}").write_text(f"<VRTDataset>{tmp_path / 'secret.tif'}</VRTDataset>")
-    with pytest.raises(UnreadableError, match="is no TIFF; remove that"), opened(path):
-        pass
+    with pytest.raises(UnreadableError, match="is no TIFF; remove that"):
+        read(path)
 
 
 def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:
@@ -144,6 +145,28 @@ def test_the_ground_resolution_is_in_metres(tmp_path: Path) -> None:
     assert found == pytest.approx([0.5, 1.0, 1.11], rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("2024:02:29 23:59:58", "2024-02-29T23:59:58"),
+        ("2024:02:29 23:59:58\0", "2024-02-29T23:59:58"),
+        ("2024-02-29 23:59:58", "2024-02-29T23:59:58"),
+        ("2024:13:45 99:00:00", None),
+        ("0000:00:00 00:00:00", None),
+        ("2023:02:29 00:00:00", None),
+        ("    :  :     :  :  ", None),
+    ],
+)
+def test_a_time_that_there_was_is_when_it_was_acquired(
+    tmp_path: Path, tag: str, expected: str | None
+) -> None:
+    path = write_raster(tmp_path / "a.tif", gradient(1, 9, 9))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME=tag)
+    with opened(path) as raster:
+        assert raster.info.acquired_at == expected
+
+
 def test_without_a_georeference_there_is_none(tmp_path: Path) -> None:
     Image.fromarray(gradient(3, 9, 9).transpose(1, 2, 0)).save(tmp_path / "a.png")
     with opened(tmp_path / "a.png") as raster:
@@ -157,10 +180,17 @@ def test_a_file_cut_in_half_is_unreadable(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(noise).save(whole)
     half = tmp_path / f"half{suffix}"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(UnreadableError), opened(half) as raster:
-        raster.check()
-    with opened(whole) as raster:
-        raster.check()
+    with pytest.raises(UnreadableError):
+        read(half)
+    read(whole)
+
+
+@pytest.mark.parametrize("place", [2**62, 2**63, 2**64 - 1])
+def test_a_file_that_points_beyond_all_files_is_unreadable(tmp_path: Path, place: int) -> None:
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, place)
+    (tmp_path / "a.tif").write_bytes(head + bytes(100))
+    with pytest.raises(UnreadableError), opened(tmp_path / "a.tif"):
+        pass
 
 
 def test_a_text_file_is_no_raster(tmp_path: Path) -> None:
@@ -181,13 +211,8 @@ def test_real_images_are_read_and_damaged_ones_refused() -> None:
     ]
     for path in files:
         try:
-            with opened(path) as raster:
-                raster.check()
-                info = raster.info
-                window = (0, 0, min(256, info.width_px), min(256, info.height_px))
-                rgb, valid = raster.read_rgb(window, raster.stretch((2.0, 98.0)))
-                assert rgb.shape == (window[3], window[2], 3)
-                assert valid.shape == rgb.shape[:2]
+            rgb, valid = read(path)
+            assert rgb.shape == (*valid.shape, 3)
         except UnreadableError:
             refused.add(path.name)
     assert refused == damaged

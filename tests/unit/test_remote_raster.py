@@ -2,20 +2,36 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 from uuid import uuid4
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from demo.stack.services import S3Server
 from lae_tasks.errors import ConflictError, TransientError
 from lae_tasks.raster import open_raster
 from lae_tasks.storage import LocalStorage, MissingObjectError, S3Storage
-from tests.unit.rasters import write_raster
+from tests.unit.rasters import gradient, write_raster
 
 KEY = "scenes/Häfen & co/a b.tif"
+
+
+ODD_KEYS = [
+    "a b.tif",
+    "Häfen/ü é.tif",
+    "日本.tif",
+    "#1.tif",
+    "a?x=1.tif",
+    "100%.tif",
+    "a%20b.tif",
+    "a+b&c;d.tif",
+    "zip!a:b.tif",
+    "a\\b.tif",
+    "[*].tif",
+]
 
 
 class Counted:
@@ -43,6 +59,7 @@ def remote(s3: S3Server) -> Iterator[tuple[S3Storage, Counted]]:
     client = Counted(s3.client())
     client.create_bucket(Bucket=bucket)
     yield S3Storage(bucket, "raw", client), client
+    client.close()
 
 
 @pytest.fixture
@@ -89,6 +106,20 @@ def test_an_external_mask_is_read_with_its_scene(
         with open_raster(each, "a.tif") as raster:
             _, valid = raster.read_rgb((0, 0, 64, 64), None)
         assert (valid == (mask > 0)).all()
+
+
+def test_a_world_file_is_read_with_its_scene(
+    tmp_path: Path, remote: tuple[S3Storage, Counted]
+) -> None:
+    storage, _ = remote
+    with pytest.warns(NotGeoreferencedWarning):
+        write_raster(tmp_path / "a.tif", np.full((3, 9, 9), 9, np.uint8), transform=None)
+    (tmp_path / "a.tfw").write_text("2\n0\n0\n-2\n500001\n4999999\n")
+    for name in ("a.tif", "a.tfw"):
+        storage.write(name, (tmp_path / name).read_bytes())
+    for each in (storage, LocalStorage(tmp_path)):
+        with open_raster(each, "a.tif") as raster:
+            assert raster.info.transform == (2, 0, 500_000, 0, -2, 5_000_000)
 
 
 def test_a_network_that_fails_is_no_damaged_file(
@@ -142,3 +173,34 @@ def test_a_server_that_ignores_ranges_is_told(
 def test_what_is_not_there_is_missing(remote: tuple[S3Storage, Counted]) -> None:
     with pytest.raises(MissingObjectError), open_raster(remote[0], "none.tif"):
         pass
+
+
+def test_a_key_is_no_path_and_no_address(tmp_path: Path, remote: tuple[S3Storage, Counted]) -> None:
+    pixels = gradient(3, 9, 9)
+    data = write_raster(tmp_path / "a.tif", pixels).read_bytes()
+    for storage in (remote[0], LocalStorage(tmp_path / "raw")):
+        for key in ODD_KEYS:
+            storage.write(key, data)
+        assert {info.key for info in storage.list()} == set(ODD_KEYS)
+        for key in ODD_KEYS:
+            with open_raster(storage, key) as raster:
+                rgb, _ = raster.read_rgb((0, 0, 9, 9), None)
+            assert (rgb == pixels.transpose(1, 2, 0)).all()
+
+
+@pytest.mark.parametrize("key", ["a//b.tif", "./b.tif", "x/./b.tif", "/b.tif"])
+def test_a_key_is_asked_for_as_it_is(tmp_path: Path, key: str) -> None:
+    """S3 has keys that would be one path on disk; its mask is that of the key itself."""
+
+    class Keys(LocalStorage):
+        asked: ClassVar[set[str]] = set()
+
+        def open(self, key: str) -> BinaryIO:
+            self.asked.add(key)
+            return super().open(key.rpartition("/")[2])
+
+    write_raster(tmp_path / "b.tif", gradient(3, 9, 9))
+    with open_raster(Keys(tmp_path), key) as raster:
+        raster.read_rgb((0, 0, 9, 9), None)
+    assert Keys.asked
+    assert {asked[: len(key)] for asked in Keys.asked} == {key}
