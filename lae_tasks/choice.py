@@ -16,7 +16,7 @@ T = TypeVar("T")
 #: (https://cocodataset.org/#detection-eval).
 _SIZE_CLASSES_PX = (32**2, 96**2)
 #: So much of a mask has to lie in another to be within it: masks' edges are never quite the same.
-_WITHIN = 0.9
+WITHIN = 0.9
 
 
 def quality(mask: MaskProposal) -> float:
@@ -43,7 +43,7 @@ def without_duplicates(
     shared = _intersections(masks)
     iou = shared / (areas[:, None] + areas - shared)
     smaller, larger = np.minimum(areas[:, None], areas), np.maximum(areas[:, None], areas)
-    nested = (shared > _WITHIN * smaller) & (smaller > config.nested_share * larger)
+    nested = (shared > WITHIN * smaller) & (smaller > config.nested_share * larger)
     same = (iou >= config.duplicate_iou) | nested
     same[:first, :first] = False
     kept: list[int] = []

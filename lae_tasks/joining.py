@@ -14,12 +14,18 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lae_tasks.choice import WITHIN
+from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, Scene, Tile, WindowPx
 from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_in_window
 
 #: A mask that ends closer to its tile's border, as a share of the tile's side, may end there only
 #: because the tile does: models do not paint to the last pixel.
 _NEAR_BORDER = 0.01
+#: What a border cut off of a thing lies in the thing's other view so far,
+_CUT_OFF_WITHIN = 0.7
+#: and is so much of what both tiles could see of it. A car at a border is no part of the car park.
+_CUT_OFF_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class View:
     tile: Tile
     bbox_xyxy_px: BoxPx
     mask_rle: str
+    area_px: int
     predicted_iou: float
     stability_score: float
     prompt: Prompt | None = None
@@ -49,17 +56,19 @@ class Thing:
     seen_in_part: bool
 
 
-def join(views: Sequence[View], scene: Scene, min_iou: float) -> Iterator[Thing]:
+def join(views: Sequence[View], scene: Scene, config: SegmentConfig) -> Iterator[Thing]:
     """The things that a scene's views show, in the order of their first views.
 
     Args:
         views: All views of all tiles of the scene, tile by tile.
         scene: For its size.
-        min_iou: Two views are one thing from this overlap on, in the margin that both tiles show.
-            In each tile, at most one view goes with a view of the other. Views of prompts go
-            together if it is the same prompt.
+        config: Two views are one thing if their IoU in the margin that both tiles show is
+            `join_iou` or more, or one lies within the other and fills more than `nested_share` of
+            it. A view of one tile goes with one of the other at most, except for what the border
+            of a tile cut off: however small, it goes with what it lies within. Views of prompts
+            go together if it is the same prompt.
     """
-    pairs = np.array(list(_pairs(views, min_iou)), dtype=np.int64).reshape(-1, 2)
+    pairs = np.array(list(_pairs(views, scene, config)), dtype=np.int64).reshape(-1, 2)
     linked = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(views),) * 2)
     _, number = connected_components(linked, directed=False)
     members: defaultdict[int, list[View]] = defaultdict(list)
@@ -69,8 +78,9 @@ def join(views: Sequence[View], scene: Scene, min_iou: float) -> Iterator[Thing]
         yield _thing(each, scene)
 
 
-def _pairs(views: Sequence[View], min_iou: float) -> Iterator[tuple[int, int]]:
+def _pairs(views: Sequence[View], scene: Scene, config: SegmentConfig) -> Iterator[tuple[int, int]]:
     """Numbers of views that are one thing, two by two."""
+    is_cut = [any(_cut_sides(view, scene)) for view in views]
     of_tile: defaultdict[str, list[int]] = defaultdict(list)
     of_prompt: defaultdict[str, list[int]] = defaultdict(list)
     for number, view in enumerate(views):
@@ -82,8 +92,9 @@ def _pairs(views: Sequence[View], min_iou: float) -> Iterator[tuple[int, int]]:
         yield from ((numbers[0], other) for other in numbers[1:])
     tiles = {views[numbers[0]].tile: numbers for numbers in of_tile.values()}
     for one, other, margin in _neighbours(list(tiles)):
-        in_margin = [[i for i in tiles[t] if _clipped(views[i], margin)] for t in (one, other)]
-        yield from _matches(views, in_margin[0], in_margin[1], margin, min_iou)
+        ones, others = ([i for i in tiles[t] if _clipped(views[i], margin)] for t in (one, other))
+        if ones and others:
+            yield from _matches(views, is_cut, ones, others, margin, config)
 
 
 def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tile, WindowPx]]:
@@ -108,30 +119,37 @@ def _clipped(view: View, window_px: WindowPx) -> BoxPx | None:
 
 def _matches(
     views: Sequence[View],
+    is_cut: Sequence[bool],
     ones: Sequence[int],
     others: Sequence[int],
     margin: WindowPx,
-    min_iou: float,
+    config: SegmentConfig,
 ) -> Iterator[tuple[int, int]]:
     """Which views of two tiles are one thing: the best match first, each view at most once."""
     found: list[tuple[float, int, int]] = []
-    if not ones or not others:
-        return
     masks = {i: _mask_in(views[i], margin) for i in (*ones, *others)}
     boxes = np.array([_clipped(views[j], margin) for j in others], dtype=np.float64)
     for i in ones:
         box = np.array(_clipped(views[i], margin), dtype=np.float64)
         for j in (others[k] for k in np.flatnonzero(box_overlap(box, boxes) > 0)):
-            a, b = masks[i], masks[j]
-            shared = np.count_nonzero(a & b)
-            whole = np.count_nonzero(a | b)
-            if shared and shared >= min_iou * whole:
-                found.append((shared / whole, i, j))
+            shared = np.count_nonzero(masks[i] & masks[j])
+            small, large = sorted(np.count_nonzero(masks[k]) for k in (i, j))
+            iou = shared / (small + large - shared)
+            nested = shared > WITHIN * small and small > config.nested_share * large
+            if iou >= config.join_iou or nested:
+                found.append((iou, i, j))
+            elif any(is_cut[k] and _is_cut_off(views[k], shared, large) for k in (i, j)):
+                yield i, j
     used: set[int] = set()
     for _, i, j in sorted(found, key=lambda match: (-match[0], match[1:])):
         if i not in used and j not in used:
             used |= {i, j}
             yield i, j
+
+
+def _is_cut_off(view: View, shared: int, large: int) -> bool:
+    """Whether a cut view lies in one that covers `large` pixels of the margin, and is no detail."""
+    return shared > _CUT_OFF_WITHIN * view.area_px and shared > _CUT_OFF_SHARE * large
 
 
 def _mask_in(view: View, window_px: WindowPx) -> Mask:
@@ -153,14 +171,10 @@ def _thing(views: Sequence[View], scene: Scene) -> Thing:
         left, top, right, bottom = view.bbox_xyxy_px
         part = decode_mask(view.mask_rle, view.bbox_xyxy_px)
         mask[top - y0 : bottom - y0, left - x0 : right - x0] |= part
-    largest = max(views, key=_area)
+    largest = max(views, key=lambda view: view.area_px)
     ordered = (largest, *(view for view in views if view is not largest))
     in_part = any(_goes_on(view, (x0, y0, x1, y1), scene) for view in views)
     return Thing(ordered, (x0, y0, x1, y1), mask, in_part)
-
-
-def _area(view: View) -> int:
-    return int(np.count_nonzero(decode_mask(view.mask_rle, view.bbox_xyxy_px)))
 
 
 def _cut_sides(view: View, scene: Scene) -> npt.NDArray[np.bool_]:

@@ -109,7 +109,7 @@ class _Segmenter:
         """The regions of the scene, by the tile that shows most of each."""
         at_home: defaultdict[str, list[tuple[Region, int, float]]] = defaultdict(list)
         of_prompts: defaultdict[str, list[Region]] = defaultdict(list)
-        for thing in join(views, self._scene, self._config.join_iou):
+        for thing in join(views, self._scene, self._config):
             region = _region(thing)
             self._counts[region.tile_id]["joined"] += len(thing.views) - 1
             quality = region.predicted_iou * region.stability_score
@@ -161,6 +161,7 @@ def _view(tile: Tile, mask: MaskProposal, prompt: Prompt | None) -> View:
         tile=tile,
         bbox_xyxy_px=(x0 + x, y0 + y, x1 + x, y1 + y),
         mask_rle=encode_mask(mask.mask),
+        area_px=int(mask.mask.sum()),
         predicted_iou=mask.predicted_iou,
         stability_score=mask.stability_score,
         prompt=prompt,
