@@ -1,0 +1,75 @@
+"""Prompts: what data sets say of scenes, with ids, places and problems."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.config import AnnotationSource
+from lae_tasks.contracts import PromptType, Scene
+from lae_tasks.prompts import is_annotation, read_prompts
+from lae_tasks.storage import LocalStorage
+from tests.unit.test_joining import make_scene
+
+DOTA = AnnotationSource(format="dota", location="dota/labelTxt", images="dota/images")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> LocalStorage:
+    storage = LocalStorage(tmp_path)
+    lines = ["10 10 30 10 30 20 10 20 ship 0", "10 10 30 10 30 20 10 20 ship 0"]
+    lines.append("500 500 510 500 510 510 500 510 ship 1")  # outside
+    storage.write("dota/labelTxt/P0001.txt", "\n".join(lines).encode())
+    return storage
+
+
+def scene_at(key: str) -> Scene:
+    return make_scene(200, 100).model_copy(update={"raw_key": key})
+
+
+def test_each_annotation_is_a_prompt_of_its_own(raw: LocalStorage) -> None:
+    found = read_prompts(raw, [DOTA], scene_at("dota/images/P0001.png"))
+    assert found.problem is None
+    assert found.unusable == 1
+    first, second = found.prompts
+    assert first.bbox_xyxy_px == second.bbox_xyxy_px == (10, 10, 30, 20)
+    assert (first.category, first.prompt_type) == ("ship", PromptType.BOX)
+    assert first.prompt_id != second.prompt_id
+    assert found == read_prompts(raw, [DOTA], scene_at("dota/images/P0001.png"))
+
+
+def test_a_source_speaks_of_its_own_images_only(raw: LocalStorage) -> None:
+    assert read_prompts(raw, [DOTA], scene_at("other/P0001.png")).prompts == ()
+    assert read_prompts(raw, [DOTA], scene_at("dota/images/P0002.png")).prompts == ()
+
+
+def test_several_sources_add_up_and_points_are_points(raw: LocalStorage) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "P0001.png", "width": 200, "height": 100}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "keypoints": [50, 60, 2]}],
+        "categories": [{"id": 1, "name": "palm"}],
+    }
+    raw.write("points.json", json.dumps(coco).encode())
+    sources = [DOTA, AnnotationSource(format="coco", location="points.json")]
+    found = read_prompts(raw, sources, scene_at("dota/images/P0001.png"))
+    assert [p.prompt_type.value for p in found.prompts] == ["box", "box", "point"]
+
+
+def test_what_cannot_be_read_is_a_problem_not_an_exception(raw: LocalStorage) -> None:
+    raw.write("dota/labelTxt/P0001.txt", b"10 10 thirty 10 30 20 10 20 ship 0")
+    found = read_prompts(raw, [DOTA], scene_at("dota/images/P0001.png"))
+    assert found.prompts == ()
+    assert found.problem is not None
+    assert "dota/labelTxt/P0001.txt" in found.problem
+    assert "thirty" in found.problem
+
+
+def test_files_of_annotations_are_known_from_images() -> None:
+    coco = AnnotationSource(format="coco", location="all/instances.json")
+    beside = AnnotationSource(format="voc", location="voc")
+    assert is_annotation("dota/labelTxt/P0001.txt", [DOTA])
+    assert is_annotation("all/instances.json", [coco])
+    assert is_annotation("voc/a.xml", [beside])
+    assert not is_annotation("voc/a.jpg", [beside])
+    assert not is_annotation("dota/images/P0001.png", [DOTA, coco])
+    assert not is_annotation("dota/labelTxt2/P0001.txt", [DOTA])
