@@ -61,7 +61,8 @@ def run(
     unlisted = dict(ledger)
     for number, candidate in enumerate(_candidates(rows, ledger, config)):
         outcome, rule = _rule(candidate, vocabulary, config)
-        if number in duplicates:
+        # A data set has each object once, however closely they stand.
+        if number in duplicates and not _is_imported(candidate.region):
             outcome, rule = Outcome.REJECT, "duplicate"
         decision = _decision(candidate, outcome, rule, config)
         merge = unlisted.pop(candidate.label.category_said or "", None)

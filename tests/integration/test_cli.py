@@ -89,6 +89,7 @@ def test_a_release_is_pulled_verified_and_measured(world: Path) -> None:
             "evaluate",
             "data/coco/instances.json",
             "--truth",
+            "--truth",
             "scenes/truth.json",
             "--json",
             cwd=world,
@@ -108,3 +109,46 @@ def test_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "lae.yaml").write_text("preset: demo\nraw: a\nstore: b\ntile: {size: 3}\n")
     message = lae("config", cwd=tmp_path, code=1)
     assert "lae.yaml:4: tile.size: unknown key; did you mean size_px?" in message
+
+
+@pytest.mark.timeout(600)
+def test_a_data_set_with_boxes_gets_masks_and_keeps_its_names(tmp_path: Path) -> None:
+    lae("synth", "scenes", "--scenes", "1", "--size", "768", "--seed", "990001", cwd=tmp_path)
+    truth = json.loads((tmp_path / "scenes" / "truth.json").read_text())
+    (image,) = truth["images"]
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    lines = []
+    for item in truth["annotations"]:
+        x, y, width, height = item["bbox"]
+        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+        name = names[item["category_id"]].replace(" ", "-")  # as DOTA spells them
+        lines.append(f"{' '.join(map(str, corners))} {name} 0")
+    labels = tmp_path / "scenes" / "labelTxt"
+    labels.mkdir()
+    (labels / f"{Path(image['file_name']).stem}.txt").write_text("\n".join(lines))
+    settings = CONFIG.read_text().replace(": models/", f": {CONFIG.parent}/models/")
+    settings = settings.replace("local-dir:models", f"local-dir:{CONFIG.parent}/models")
+    settings += "annotations:\n  - format: dota\n    location: labelTxt\n"
+    config = tmp_path / "lae.yaml"
+    config.write_text(settings)
+    places = ("--config", str(config), "--raw", "scenes", "--store", "store")
+    lae("run", *places, "--night", "2026-11-22", cwd=tmp_path)
+    store = ("--config", str(config), "--store", "store")
+    status = json.loads(lae("status", *store, "--json", cwd=tmp_path))
+    assert status["accepted"] == len(truth["annotations"])
+    assert status["rejected"]["ingest: annotation"] == 1
+    lae("pull", "latest", "pulled", *store, cwd=tmp_path)
+    found = json.loads(
+        lae(
+            "evaluate",
+            "pulled/coco/instances.json",
+            "--truth",
+            "scenes/truth.json",
+            "--json",
+            cwd=tmp_path,
+        )
+    )
+    overall = found["segm"]["overall"]
+    # The small SAM outlines most of what it is shown; every name is the data set's.
+    assert overall["recall"] > 0.6, found
+    assert set(found["segm"]["by_category"]) <= set(names.values())

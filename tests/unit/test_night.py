@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from demo.stack.settings import REPO
-from lae_tasks.config import load_config
+from lae_tasks.config import AnnotationSource, load_config
 from lae_tasks.contracts import Decision, Done, Label, Region, Tile
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
@@ -61,6 +61,23 @@ def test_another_night_takes_in_only_what_is_new(night: Night, tmp_path: Path) -
         other = another(tmp_path, name)
         assert run_stage(other, "ingest").n_in == 0
         assert plan(other) == []
+
+
+def test_new_annotations_are_worked_on_again(night: Night) -> None:
+    run_stage(night, "ingest")
+    source = AnnotationSource(format="dota", location="labels")
+    config = night.config.model_copy(update={"annotations": (source,)})
+    annotated = replace(night, config=config)
+    night.raw.write("labels/0.txt", b"1 1 9 1 9 9 1 9 ship 0")
+    first = run_stage(annotated, "tile", "0000")
+    assert [output.rows for output in first.tables] == [2, 1]
+    assert run_stage(annotated, "tile", "0000") == first
+    night.raw.write("labels/1.txt", b"1 1 9 1 9 9 1 9 ship 0")
+    second = run_stage(annotated, "tile", "0000")
+    assert [output.rows for output in second.tables] == [2, 2]
+    night.raw.write("labels/1.txt", b"1 1 9 1 9 9 1")
+    third = run_stage(annotated, "tile", "0000")
+    assert third.rejected_by_reason == {"unreadable annotations": 1}
 
 
 def test_what_a_night_refused_is_not_read_again_until_the_settings_change(

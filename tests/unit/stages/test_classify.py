@@ -85,6 +85,27 @@ def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStor
     assert third.outputs[0].category_said is None
 
 
+def test_a_region_with_a_name_of_its_own_is_not_asked_about(store: LocalStorage) -> None:
+    named = REGIONS[1].model_copy(update={"prompt_category": "harbour"})
+    classifier = Recorded('"ship" with likelihood 0.9', '"car" with likelihood 0.8')
+    regions = [REGIONS[0], named, REGIONS[2]]
+    results = list(classify.run(regions, {"t1": TILE}, store, classifier, None, (), CONFIG))
+    labels = [r.outputs[0] for r in results if isinstance(r, Done)]
+    assert [label.category_said for label in labels if isinstance(label, Label)] == [
+        "ship",
+        "harbour",
+        "car",
+    ]
+    harbour = labels[1]
+    assert isinstance(harbour, Label)
+    assert (harbour.model_revision, harbour.reply, harbour.likelihood_said) == (
+        "annotation",
+        "",
+        None,
+    )
+    assert len(classifier.crops) == 2
+
+
 def test_crops_are_the_regions_of_the_tile(store: LocalStorage) -> None:
     classifier = Recorded(*['"ship" with likelihood 0.9'] * 3)
     run(store, classifier)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lae_tasks.config import IngestConfig
+from lae_tasks.config import AnnotationSource, IngestConfig
 from lae_tasks.contracts import Assignment, Done, Rejection, Scene
 from lae_tasks.stages import ingest
 from lae_tasks.storage import LocalStorage
@@ -38,6 +38,15 @@ def test_scenes_are_registered_with_what_the_file_says(raw: LocalStorage) -> Non
     assert (first.width_px, first.height_px, first.bands, first.dtype) == (50, 40, 1, "uint16")
     assert (first.crs, first.gsd_m) == ("EPSG:32631", 0.5)
     assert len(first.scene_id) == 16
+
+
+def test_files_of_annotations_are_no_scenes_and_need_no_mending(raw: LocalStorage) -> None:
+    raw.write("labels/a.txt", b"1 2 3")
+    raw.write("labels/b.xml", b"<annotation/>")
+    source = AnnotationSource(format="voc", location="labels")
+    results = list(ingest.run(list(raw.list()), raw, (), IngestConfig(), annotations=[source]))
+    assert rejections(list(results)) == {"labels/a.txt": "annotation", "labels/b.xml": "annotation"}
+    assert len(scenes(list(results))) == 2
 
 
 def test_scenes_are_assigned_to_shards_in_order(raw: LocalStorage) -> None:

@@ -221,6 +221,8 @@ def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure
         in_order = [boxes[name] for name in names]
         kept = suppress_one_by_one(in_order, scores, 0.3, measure)
         for index in set(range(len(names))) - set(kept):
+            if found[index].rule == "imported":
+                continue  # a data set has each object once
             change = {"outcome": Outcome.REJECT, "rule": "duplicate", "in_audit": False}
             expected[names[index]] = found[index].model_copy(update=change)
     decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
