@@ -37,7 +37,8 @@ from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Classifier, Image, MaskGenerator, TextEmbedder
 from lae_tasks.backends.small_sam import load_small_sam
-from lae_tasks.config import ClassifyConfig, Config, load_config
+from lae_tasks.choice import chosen, quality, without_duplicates
+from lae_tasks.config import ClassifyConfig, Config, SegmentConfig, load_config
 from lae_tasks.crops import crop_region
 from lae_tasks.stages.classify import load_prompt
 
@@ -141,15 +142,17 @@ def one_point(sam: Sam, scenes: Sequence[SyntheticScene]) -> Figures:
 
 
 def automatic_masks(
-    generator: MaskGenerator, scenes: Sequence[SyntheticScene], max_regions: int
+    generator: MaskGenerator, scenes: Sequence[SyntheticScene], config: SegmentConfig
 ) -> list[Masks]:
-    """Segment every scene; of its masks the largest stay, as in the engine's segment stage."""
+    """Segment every scene, and keep of its masks what the engine keeps of a tile's."""
     made = []
     for scene in track(scenes, "Automatic masks"):
         start = time.process_time()
         found = generator.generate(scene.image)
         seconds = time.process_time() - start
-        kept = sorted(found, key=lambda p: (-int(p.mask.sum()), p.bbox_xyxy_px))[:max_regions]
+        things = [(p, int(p.mask.sum()), quality(p)) for p in without_duplicates(found, config)]
+        things.sort(key=lambda thing: (-thing[1], thing[0].bbox_xyxy_px))
+        kept = chosen(things, config)
         segmentations = [full_rle(proposal, scene.image) for proposal in kept]
         made.append(Masks(segmentations, [list(p.bbox_xyxy_px) for p in kept], seconds))
     return made
@@ -346,7 +349,7 @@ def evaluate(models: Path, scenes: Sequence[SyntheticScene]) -> Figures:
     generator = load_mask_generator(config.segment, threads)
     classifier = LocalClassifier(classify, threads)
     embedder = ClipEmbedder(str(classify.clip_model), classify.device, threads)
-    made = automatic_masks(generator, scenes, config.segment.max_regions)
+    made = automatic_masks(generator, scenes, config.segment)
     named, seconds_per_crop = name_masks(classifier, classify, scenes, made)
     cut = true_crops(scenes, classify.crop_margin)
     namings = name_crops(classifier, classify, cut.crops)
