@@ -170,6 +170,7 @@ def rejects(
     as_json: AsJson = False,
 ) -> None:
     """List what a night could not use, with its reason."""
+    from lae_tasks.stages import ingest
     from lae_tasks.status import read_rejections
     from lae_tasks.storage import open_storage
 
@@ -180,10 +181,13 @@ def rejects(
     table = Table(
         "stage", Column("what", overflow="fold"), "reason", Column("detail", overflow="fold")
     )
-    for rejection in found:
+    unfit = [rejection for rejection in found if rejection.reason not in ingest.READ_WITH_SCENES]
+    for rejection in unfit:
         texts = (rejection.stage, rejection.rejected_id, rejection.reason, rejection.detail)
         table.add_row(*(escape(text) for text in texts))
-    out.print(table if found else "Nothing but what the rules of route rejected; see `lae status`")
+    out.print(table if unfit else "Nothing but what the rules of route rejected; see `lae status`")
+    if len(found) > len(unfit):
+        out.print(f"{len(found) - len(unfit)} more: read with the scenes that they belong to")
 
 
 @app.command()

@@ -19,6 +19,9 @@ STAGE = "ingest"
 #: Hex digits of the content's sha256 that are a scene's id.
 SCENE_ID_DIGITS = 16
 
+#: Reasons that ask nothing of anybody: the file is read with the scenes that it belongs to.
+READ_WITH_SCENES = ("annotation", "sidecar")
+
 _CHANGED = "replaced or removed while it was registered; the next night takes what is there"
 
 

@@ -137,6 +137,9 @@ def test_a_data_set_with_boxes_gets_masks_and_keeps_its_names(tmp_path: Path) ->
     status = json.loads(lae("status", *store, "--json", cwd=tmp_path))
     assert status["accepted"] == len(truth["annotations"])
     assert status["rejected"]["ingest: annotation"] == 1
+    listed = lae("rejects", *store, cwd=tmp_path)
+    assert "labelTxt" not in listed
+    assert "1 more: read with the scenes" in listed
     lae("pull", "latest", "pulled", *store, cwd=tmp_path)
     found = json.loads(
         lae(
