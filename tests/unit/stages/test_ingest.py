@@ -1,9 +1,13 @@
 """Ingest: every object becomes a Scene or a Rejection with a reason that a person understands."""
 
 import os
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from lae_tasks.config import AnnotationSource, IngestConfig
 from lae_tasks.contracts import Assignment, Done, Rejection, Scene
@@ -38,6 +42,25 @@ def test_scenes_are_registered_with_what_the_file_says(raw: LocalStorage) -> Non
     assert (first.width_px, first.height_px, first.bands, first.dtype) == (50, 40, 1, "uint16")
     assert (first.crs, first.gsd_m) == ("EPSG:32631", 0.5)
     assert len(first.scene_id) == 16
+
+
+def test_a_zip_of_a_raster_and_a_decompression_bomb_are_refused(
+    raw: LocalStorage, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "zipped.tif", "w") as archive:
+        archive.writestr("a.tif", raw.read("a.tif"))
+    (tmp_path / "zipped.zip").write_bytes((tmp_path / "zipped.tif").read_bytes())
+    profile = {"driver": "GTiff", "width": 70_000, "height": 70_000, "count": 3, "dtype": "uint8"}
+    blocks = {"tiled": True, "compress": "deflate", "SPARSE_OK": True, "BIGTIFF": "YES"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        rasterio.open(tmp_path / "bomb.tif", "w", **profile, **blocks).close()
+    assert (tmp_path / "bomb.tif").stat().st_size < 2_000_000
+    assert rejections(run(raw)) == {
+        "bomb.tif": "too large",
+        "zipped.tif": "unreadable",
+        "zipped.zip": "unsupported",
+    }
 
 
 def test_files_of_annotations_are_no_scenes_and_need_no_mending(raw: LocalStorage) -> None:
