@@ -46,6 +46,14 @@ def decode_mask(mask_rle: str, bbox_xyxy_px: BoxPx) -> Mask:
     return np.asarray(coco_mask.decode(rle), dtype=bool)
 
 
+def clip(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> BoxPx | None:
+    """The part of a box that lies in a window, both in scene pixels; None if there is none."""
+    x, y, width, height = window_px
+    x0, y0, x1, y1 = bbox_xyxy_px
+    x0, y0, x1, y1 = max(x0, x), max(y0, y), min(x1, x + width), min(y1, y + height)
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
 def mask_in_window(mask: Mask, bbox_xyxy_px: BoxPx, window_px: WindowPx) -> Mask:
     """Places a mask of its box's size into a window of the scene, clipped to it.
 

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from lae_tasks.choice import WITHIN
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, Scene, Tile, WindowPx
-from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_in_window
+from lae_tasks.geometry import Mask, box_overlap, clip, decode_mask, mask_in_window
 
 #: A mask that ends closer to its tile's border, as a share of the tile's side, may end there only
 #: because the tile does: models do not paint to the last pixel.
@@ -92,7 +92,9 @@ def _pairs(views: Sequence[View], scene: Scene, config: SegmentConfig) -> Iterat
         yield from ((numbers[0], other) for other in numbers[1:])
     tiles = {views[numbers[0]].tile: numbers for numbers in of_tile.values()}
     for one, other, margin in _neighbours(list(tiles)):
-        ones, others = ([i for i in tiles[t] if _clipped(views[i], margin)] for t in (one, other))
+        ones, others = (
+            [i for i in tiles[t] if clip(views[i].bbox_xyxy_px, margin)] for t in (one, other)
+        )
         if ones and others:
             yield from _matches(views, is_cut, ones, others, margin, config)
 
@@ -110,13 +112,6 @@ def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tile, WindowPx]]:
             yield tile, tiles[index + 1 + int(other)], (x, y, width, height)
 
 
-def _clipped(view: View, window_px: WindowPx) -> BoxPx | None:
-    x, y, width, height = window_px
-    x0, y0, x1, y1 = view.bbox_xyxy_px
-    x0, y0, x1, y1 = max(x0, x), max(y0, y), min(x1, x + width), min(y1, y + height)
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
 def _matches(
     views: Sequence[View],
     is_cut: Sequence[bool],
@@ -127,13 +122,13 @@ def _matches(
 ) -> Iterator[tuple[int, int]]:
     """Which views of two tiles are one thing: the best match first, each view at most once."""
     found: list[tuple[float, int, int]] = []
-    masks = {i: _mask_in(views[i], margin) for i in (*ones, *others)}
-    boxes = np.array([_clipped(views[j], margin) for j in others], dtype=np.float64)
+    parts = {i: _part_in(views[i], margin) for i in (*ones, *others)}
+    boxes = np.array([parts[j].bbox_xyxy_px for j in others], dtype=np.float64)
     for i in ones:
-        box = np.array(_clipped(views[i], margin), dtype=np.float64)
+        box = np.array(parts[i].bbox_xyxy_px, dtype=np.float64)
         for j in (others[k] for k in np.flatnonzero(box_overlap(box, boxes) > 0)):
-            shared = np.count_nonzero(masks[i] & masks[j])
-            small, large = sorted(np.count_nonzero(masks[k]) for k in (i, j))
+            shared = parts[i].shared_px(parts[j])
+            small, large = sorted((parts[i].area_px, parts[j].area_px))
             iou = shared / (small + large - shared)
             nested = shared > WITHIN * small and small > config.nested_share * large
             if iou >= config.join_iou or nested:
@@ -152,9 +147,29 @@ def _is_cut_off(view: View, shared: int, large: int) -> bool:
     return shared > _CUT_OFF_WITHIN * view.area_px and shared > _CUT_OFF_SHARE * large
 
 
-def _mask_in(view: View, window_px: WindowPx) -> Mask:
+@dataclass(frozen=True)
+class _Part:
+    """What a window shows of a view, the mask of its box's size."""
+
+    bbox_xyxy_px: BoxPx
+    mask: Mask
+
+    @property
+    def area_px(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    def shared_px(self, other: "_Part") -> int:
+        """How many pixels both have."""
+        x0, y0, x1, y1 = self.bbox_xyxy_px
+        theirs = mask_in_window(other.mask, other.bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0))
+        return int(np.count_nonzero(self.mask & theirs))
+
+
+def _part_in(view: View, window_px: WindowPx) -> _Part:
+    """The part of a view in a window that its box shares a pixel with."""
+    x0, y0, x1, y1 = bbox = clip(view.bbox_xyxy_px, window_px) or view.bbox_xyxy_px
     mask = decode_mask(view.mask_rle, view.bbox_xyxy_px)
-    return mask_in_window(mask, view.bbox_xyxy_px, window_px)
+    return _Part(bbox, mask_in_window(mask, view.bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0)))
 
 
 def _thing(views: Sequence[View], scene: Scene) -> Thing:

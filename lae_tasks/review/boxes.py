@@ -5,14 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lae_tasks.contracts import BoxPx, WindowPx
-
-
-def clip(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> BoxPx | None:
-    """The part of a box that lies in a window, both in scene pixels; None if there is none."""
-    x, y, width, height = window_px
-    x0, y0, x1, y1 = bbox_xyxy_px
-    x0, y0, x1, y1 = max(x0, x), max(y0, y), min(x1, x + width), min(y1, y + height)
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+from lae_tasks.geometry import clip
 
 
 def to_percent(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> dict[str, float]:

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile, VerdictAction
-from lae_tasks.geometry import decode_mask, mask_in_window
-from lae_tasks.review.boxes import clip, to_percent
+from lae_tasks.geometry import clip, decode_mask, mask_in_window
+from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
 from lae_tasks.review.verdicts import fold_verdicts

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tasks.review.boxes import clip, from_percent, to_percent
+from lae_tasks.geometry import clip
+from lae_tasks.review.boxes import from_percent, to_percent
 
 
 @given(
