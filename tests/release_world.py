@@ -6,11 +6,7 @@ from dataclasses import dataclass, field
 from demo.scenes.generator import CATEGORIES, SyntheticObject, generate_scene
 from lae_tasks.config import Config
 from lae_tasks.contracts import (
-    Decision,
     Outcome,
-    PromptType,
-    Region,
-    Scene,
     Tile,
     Verdict,
     VerdictAction,
@@ -19,6 +15,7 @@ from lae_tasks.geometry import encode_mask, mask_in_window, tile_windows
 from lae_tasks.stages.tile import encode_png, image_key
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
+from tests.records import make_decision, make_region, make_scene, make_tile
 
 SCENE_PX = 448
 TILE_PX = 256
@@ -48,14 +45,12 @@ class World:
             png = encode_png(scene.image[y : y + height, x : x + width])
             digest = hashlib.sha256(png).hexdigest()
             self.store.write(image_key(digest), png)
-            tile = Tile(
-                tile_id=f"{scene_id}-{x}-{y}-{width}x{height}",
+            tile = make_tile(
+                window,
                 scene_id=scene_id,
                 raw_key=f"harbour/scene-{seed:03d}.tif",
-                window_px=window,
                 image_key=image_key(digest),
                 image_sha256=digest,
-                valid_fraction=1.0,
             )
             tiles.append(tile)
             self.state.tiles[tile.tile_id] = tile
@@ -69,34 +64,20 @@ class World:
 
         tile = max(tiles, key=shown)
         region_id = hashlib.sha256(f"{tile.tile_id}{thing.bbox_xyxy_px}".encode()).hexdigest()[:16]
-        self.state.regions[region_id] = Region(
+        self.state.regions[region_id] = make_region(
             region_id=region_id,
             tile_id=tile.tile_id,
             scene_id=tile.scene_id,
             bbox_xyxy_px=thing.bbox_xyxy_px,
             mask_rle=encode_mask(thing.mask),
             area_px=thing.area_px,
-            predicted_iou=0.9,
-            stability_score=0.95,
-            prompt_type=PromptType.GRID,
         )
         self.decide(region_id, Outcome.ACCEPT, category)
 
     def decide(self, region_id: str, outcome: Outcome, category: str | None) -> None:
         """What the engine decided of a region."""
         region = self.state.regions[region_id]
-        self.state.decisions[region_id] = Decision(
-            region_id=region_id,
-            tile_id=region.tile_id,
-            scene_id=region.scene_id,
-            outcome=outcome,
-            rule="sure",
-            category=category,
-            confidence=0.95,
-            calibration="none",
-            candidates=(),
-            in_audit=False,
-        )
+        self.state.decisions[region_id] = make_decision(region, outcome=outcome, category=category)
 
     def judge(
         self,
@@ -132,19 +113,13 @@ class World:
     def place(self, crs: str, transform: tuple[float, float, float, float, float, float]) -> None:
         """Registers the scenes with a place on the ground."""
         for tile in self.state.tiles.values():
-            self.state.scenes[tile.scene_id] = Scene(
+            self.state.scenes[tile.scene_id] = make_scene(
                 scene_id=tile.scene_id,
                 raw_key=tile.raw_key,
-                etag="etag",
-                size_bytes=1,
                 width_px=SCENE_PX,
                 height_px=SCENE_PX,
-                bands=3,
-                dtype="uint8",
                 crs=crs,
                 transform=transform,
-                gsd_m=None,
-                acquired_at=None,
             )
 
     def region_ids(self, category: str | None = None) -> list[str]:

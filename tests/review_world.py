@@ -4,11 +4,12 @@ import hashlib
 from functools import cache
 
 from demo.scenes.generator import CATEGORIES, SyntheticScene, generate_scene
-from lae_tasks.contracts import Decision, Outcome, PromptType, Region, Scene, Tile
+from lae_tasks.contracts import Decision, Outcome, Region
 from lae_tasks.geometry import encode_mask
 from lae_tasks.stages.tile import encode_png, image_key
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
+from tests.records import make_decision, make_region, make_scene, make_tile
 
 SCENE_PX = 768
 WINDOW_PX = (192, 160, 512, 512)
@@ -34,34 +35,31 @@ def make_state(seed: int = 7, store: Storage | None = None) -> State:
     png = encode_png(scene.image[y : y + height, x : x + width])
     digest = hashlib.sha256(png).hexdigest()
     scene_id = digest[:16]
-    tile = Tile(
-        tile_id=f"{scene_id}-{x}-{y}-{width}x{height}",
+    tile = make_tile(
+        WINDOW_PX,
         scene_id=scene_id,
         raw_key=f"harbour/scene-{seed}.tif",
-        window_px=WINDOW_PX,
         image_key=image_key(digest),
         image_sha256=digest,
-        valid_fraction=1.0,
     )
     if store:
         store.write(tile.image_key, png)
     state = State()
-    state.scenes[scene_id] = _scene(scene_id, tile.raw_key)
+    state.scenes[scene_id] = make_scene(
+        scene_id=scene_id, raw_key=tile.raw_key, width_px=SCENE_PX, height_px=SCENE_PX
+    )
     state.tiles[tile.tile_id] = tile
     largest_first = sorted(scene.objects, key=lambda thing: -thing.area_px)
     inside = [each for each in largest_first if each.category and _within(each.bbox_xyxy_px)]
     for index, thing in enumerate(inside):
         rle = encode_mask(thing.mask)
-        region = Region(
+        region = make_region(
             region_id=hashlib.sha256(f"{thing.bbox_xyxy_px}{rle}".encode()).hexdigest()[:16],
             tile_id=tile.tile_id,
             scene_id=scene_id,
             bbox_xyxy_px=thing.bbox_xyxy_px,
             mask_rle=rle,
             area_px=thing.area_px,
-            predicted_iou=0.9,
-            stability_score=0.95,
-            prompt_type=PromptType.GRID,
         )
         state.regions[region.region_id] = region
         state.decisions[region.region_id] = _decision(region, str(thing.category), index)
@@ -73,36 +71,15 @@ def _within(box: tuple[int, int, int, int]) -> bool:
     return x <= box[0] and y <= box[1] and box[2] <= x + width and box[3] <= y + height
 
 
-def _scene(scene_id: str, raw_key: str) -> Scene:
-    return Scene(
-        scene_id=scene_id,
-        raw_key=raw_key,
-        etag="etag",
-        size_bytes=1,
-        width_px=SCENE_PX,
-        height_px=SCENE_PX,
-        bands=3,
-        dtype="uint8",
-        crs=None,
-        transform=None,
-        gsd_m=None,
-        acquired_at=None,
-    )
-
-
 def _decision(region: Region, category: str, index: int) -> Decision:
     accepted = index % 4 < 2
     others = tuple(name for name in CATEGORIES if name != category)
     start = index % len(others)
-    return Decision(
-        region_id=region.region_id,
-        tile_id=region.tile_id,
-        scene_id=region.scene_id,
+    return make_decision(
+        region,
         outcome=Outcome.ACCEPT if accepted else Outcome.REVIEW,
-        rule="test",
         category=category,
         confidence=0.95 if accepted else 0.5 + 0.01 * index,
-        calibration="none",
         candidates=(others + others)[start : start + 3],
         in_audit=index % 4 == 1,
     )

@@ -12,21 +12,7 @@ from pydantic import ValidationError
 from lae_tasks.contracts import Label, Manifest, Record, Region, Scene, Verdict, arrow_schema
 from lae_tasks.errors import ContractError
 from lae_tasks.tables import TableWriter, iter_records
-
-
-def make_region(**values: object) -> Region:
-    defaults = {
-        "region_id": "r1",
-        "tile_id": "t1",
-        "scene_id": "s1",
-        "bbox_xyxy_px": (1, 2, 5, 6),
-        "mask_rle": "04",
-        "area_px": 9,
-        "predicted_iou": 0.9,
-        "stability_score": 0.8,
-        "prompt_type": "grid",
-    }
-    return Region.model_validate(defaults | values)
+from tests.records import make_region
 
 
 def make_manifest(**values: object) -> Manifest:

@@ -7,40 +7,12 @@ import pytest
 
 from demo.scenes import generate_scene
 from lae_tasks.config import SegmentConfig
-from lae_tasks.contracts import BoxPx, Prompt, PromptType, Scene, Tile, WindowPx
+from lae_tasks.contracts import BoxPx, Prompt, PromptType, WindowPx
 from lae_tasks.geometry import Mask, encode_mask, mask_bbox, tile_windows
 from lae_tasks.joining import Thing, View, join
+from tests.records import make_scene, make_tile
 
 CONFIG = SegmentConfig()
-
-
-def make_scene(width_px: int, height_px: int) -> Scene:
-    return Scene(
-        scene_id="s",
-        raw_key="s.tif",
-        etag="",
-        size_bytes=1,
-        width_px=width_px,
-        height_px=height_px,
-        bands=3,
-        dtype="uint8",
-        crs=None,
-        transform=None,
-        gsd_m=None,
-        acquired_at=None,
-    )
-
-
-def make_tile(window: WindowPx) -> Tile:
-    return Tile(
-        tile_id="s-{}-{}-{}x{}".format(*window),
-        scene_id="s",
-        raw_key="s.tif",
-        window_px=window,
-        image_key="",
-        image_sha256="",
-        valid_fraction=1,
-    )
 
 
 def make_view(
@@ -66,7 +38,9 @@ def rectangle(shape: tuple[int, int], *boxes: BoxPx) -> Mask:
 
 
 def joined(views: list[View | None], width_px: int, height_px: int) -> list[Thing]:
-    return list(join([v for v in views if v], make_scene(width_px, height_px), CONFIG))
+    return list(
+        join([v for v in views if v], make_scene(width_px=width_px, height_px=height_px), CONFIG)
+    )
 
 
 LEFT, RIGHT = (0, 0, 120, 100), (80, 0, 120, 100)  # two tiles of a scene of 200 x 100 px
@@ -127,7 +101,7 @@ def test_a_car_at_the_border_is_no_part_of_the_car_park() -> None:
 def test_a_prompt_has_one_region_however_its_views_agree() -> None:
     prompt = Prompt(
         prompt_id="p",
-        scene_id="s",
+        scene_id="s1",
         prompt_type=PromptType.BOX,
         bbox_xyxy_px=(0, 0, 200, 100),
         category="harbour",

@@ -9,8 +9,7 @@ from lae_tasks.errors import ContractError
 from lae_tasks.labelled import LabelledRegions, join
 from lae_tasks.runner import Work, run
 from lae_tasks.storage import LocalStorage
-from tests.unit.stages.test_route import make_label
-from tests.unit.test_contracts import make_region
+from tests.records import make_label, make_region
 
 
 def regions(*names: str) -> list[Region]:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import lae_tasks.mosaic
-from lae_tasks.contracts import BoxPx, PromptType, Region, Tile
+from lae_tasks.contracts import BoxPx, Tile
 from lae_tasks.crops import crop_region
-from lae_tasks.geometry import encode_mask, tile_windows
+from lae_tasks.geometry import tile_windows
 from lae_tasks.mosaic import Mosaic
 from lae_tasks.stages.tile import encode_png
 from lae_tasks.storage import LocalStorage
-from tests.unit.test_joining import make_tile
+from tests.records import make_region, make_tile
 
 SIZE = 300
 
@@ -26,26 +26,11 @@ def mosaic(picture: np.ndarray, tmp_path: object) -> Mosaic:
     tiles: list[Tile] = []
     for window in tile_windows(SIZE, SIZE, 120, 20):
         x, y, width, height = window
-        tile = make_tile(window).model_copy(update={"image_key": f"{x}-{y}.png"})
+        tile = make_tile(window, image_key=f"{x}-{y}.png")
         part = np.ascontiguousarray(picture[y : y + height, x : x + width])
         store.write(tile.image_key, encode_png(part))
         tiles.append(tile)
     return Mosaic(tiles, store)
-
-
-def make_region(bbox: BoxPx, tile_id: str) -> Region:
-    x0, y0, x1, y1 = bbox
-    return Region(
-        region_id="r",
-        tile_id=tile_id,
-        scene_id="s",
-        bbox_xyxy_px=bbox,
-        mask_rle=encode_mask(np.ones((y1 - y0, x1 - x0), dtype=bool)),
-        area_px=(x1 - x0) * (y1 - y0),
-        predicted_iou=1,
-        stability_score=1,
-        prompt_type=PromptType.GRID,
-    )
 
 
 @pytest.mark.parametrize(
@@ -55,12 +40,12 @@ def make_region(bbox: BoxPx, tile_id: str) -> Region:
 def test_a_crop_across_tiles_is_that_of_the_scene(
     mosaic: Mosaic, picture: np.ndarray, bbox: BoxPx, margin: float
 ) -> None:
-    crop = mosaic.crop(make_region(bbox, "s-0-0-120x120"), margin)
+    crop = mosaic.crop(make_region(bbox_xyxy_px=bbox, tile_id="s1-0-0-120x120"), margin)
     assert np.array_equal(crop, crop_region(picture, bbox, margin))
 
 
 def test_a_region_of_one_tile_is_cut_from_that(mosaic: Mosaic, picture: np.ndarray) -> None:
-    crop = mosaic.crop(make_region((101, 5, 119, 20), "s-0-0-120x120"), 0.5)
+    crop = mosaic.crop(make_region(bbox_xyxy_px=(101, 5, 119, 20), tile_id="s1-0-0-120x120"), 0.5)
     # As training cut its crops: the window slides inwards where the tile ends.
     assert np.array_equal(crop, crop_region(picture[:120, :120], (101, 5, 119, 20), 0.5))
 
@@ -69,5 +54,5 @@ def test_a_very_large_crop_is_put_together_from_fewer_pixels(
     mosaic: Mosaic, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lae_tasks.mosaic, "_MAX_SIDE_PX", 34)
-    crop = mosaic.crop(make_region((0, 0, 300, 300), "s-0-0-120x120"), 0.0)
+    crop = mosaic.crop(make_region(bbox_xyxy_px=(0, 0, 300, 300), tile_id="s1-0-0-120x120"), 0.0)
     assert np.array_equal(crop, picture[::3, ::3])

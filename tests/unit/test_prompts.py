@@ -9,7 +9,7 @@ from lae_tasks.config import AnnotationSource
 from lae_tasks.contracts import PromptType, Scene
 from lae_tasks.prompts import is_annotation, read_prompts
 from lae_tasks.storage import LocalStorage
-from tests.unit.test_joining import make_scene
+from tests.records import make_scene
 
 DOTA = AnnotationSource(format="dota", location="dota/labelTxt", images="dota/images")
 
@@ -24,7 +24,7 @@ def raw(tmp_path: Path) -> LocalStorage:
 
 
 def scene_at(key: str) -> Scene:
-    return make_scene(200, 100).model_copy(update={"raw_key": key})
+    return make_scene(raw_key=key)
 
 
 def test_each_annotation_is_a_prompt_of_its_own(raw: LocalStorage) -> None:

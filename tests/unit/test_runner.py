@@ -12,7 +12,7 @@ from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import iter_table, read_table
-from tests.unit.test_contracts import make_region
+from tests.records import make_region
 
 WORK = Work("segment", "2026-11-22", "0000", (Region, Merge), "config", ("input",), "model")
 MERGE = Merge(name="a", canonical="b", rule="similar", similarity=0.9, count=1)

@@ -21,6 +21,7 @@ from lae_tasks.errors import ContractError
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State, digest_of, load_state
 from lae_tasks.storage import LocalStorage
+from tests.records import make_label, make_scene
 from tests.release_world import World
 
 NIGHT = "2026-11-22"
@@ -49,19 +50,11 @@ def commit(
 def ingest(world: World, *keys: str) -> list[Scene]:
     (scene_id,) = {tile.scene_id for tile in world.state.tiles.values()}
     scenes = [
-        Scene(
+        make_scene(
             scene_id=scene_id if number == 0 else f"scene-{number}",
             raw_key=key,
-            etag="e",
-            size_bytes=1,
             width_px=448,
             height_px=448,
-            bands=3,
-            dtype="uint8",
-            crs=None,
-            transform=None,
-            gsd_m=None,
-            acquired_at=None,
         )
         for number, key in enumerate(keys)
     ]
@@ -73,21 +66,6 @@ def ingest(world: World, *keys: str) -> list[Scene]:
     return scenes
 
 
-def label(region: Region) -> Label:
-    return Label(
-        region_id=region.region_id,
-        model_revision="m",
-        prompt_sha256="p",
-        category_said="ship",
-        likelihood_said=None,
-        token_confidence=0.9,
-        clip_category=None,
-        clip_score=None,
-        crop_std=9.0,
-        reply="",
-    )
-
-
 def shard(world: World, scenes: list[Scene], regions: Sequence[Region]) -> tuple[str, ...]:
     """Commits tile, segment and classify of the first shard; the digests of their tables."""
     came_in = (digest_of([scenes[0].scene_id]),)
@@ -95,7 +73,7 @@ def shard(world: World, scenes: list[Scene], regions: Sequence[Region]) -> tuple
     made = (tiles.outputs[0].sha256,)
     found = commit(world, "segment", "0000", (Region,), made, *regions)
     made = (*made, found.outputs[0].sha256)
-    labels = (label(region) for region in regions)
+    labels = (make_label(region.region_id) for region in regions)
     named = commit(world, "classify", "0000", (Label,), made, *labels)
     return (*made, named.outputs[0].sha256)
 

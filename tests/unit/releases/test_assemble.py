@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from lae_tasks.contracts import Outcome, Region, VerdictAction
+from lae_tasks.contracts import Outcome, VerdictAction
 from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
+from tests.records import make_region
 
 
 def objects_of(dataset):
@@ -207,17 +208,8 @@ def test_an_adjusted_box_cuts_the_mask(world):
 def test_a_mask_that_no_longer_fits_gives_way_to_the_box(box, area):
     mask = np.zeros((10, 10), dtype=np.uint8, order="F")
     mask[:6] = 1
-    region = Region(
-        region_id="r",
-        tile_id="t",
-        scene_id="s",
-        bbox_xyxy_px=(0, 0, 10, 10),
-        mask_rle=coco_mask.encode(mask)["counts"].decode(),
-        area_px=60,
-        predicted_iou=1,
-        stability_score=1,
-        prompt_type="grid",
-    )
+    rle = coco_mask.encode(mask)["counts"].decode()
+    region = make_region(bbox_xyxy_px=(0, 0, 10, 10), mask_rle=rle, area_px=60)
     assert adjusted_mask(region, box).sum() == area
 
 

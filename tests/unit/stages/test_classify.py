@@ -8,12 +8,12 @@ import pytest
 
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Done, Label, Rejection, Tile
+from lae_tasks.contracts import Done, Label, Rejection
 from lae_tasks.errors import ConfigError
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
-from tests.unit.test_contracts import make_region
+from tests.records import make_region, make_tile
 
 CONFIG = ClassifyConfig(crop_margin=0.0)
 
@@ -47,15 +47,7 @@ def store(tmp_path: Path) -> LocalStorage:
     return store
 
 
-TILE = Tile(
-    tile_id="t1",
-    scene_id="s1",
-    raw_key="a.tif",
-    window_px=(400, 200, 100, 100),
-    image_key="image.png",
-    image_sha256="d",
-    valid_fraction=1.0,
-)
+TILE = make_tile((400, 200, 100, 100), tile_id="t1")
 REGIONS = [
     make_region(region_id="r1", bbox_xyxy_px=(410, 220, 430, 240)),
     make_region(region_id="r2", bbox_xyxy_px=(450, 250, 460, 260)),

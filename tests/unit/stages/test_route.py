@@ -8,7 +8,7 @@ import pytest
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
 from lae_tasks.stages import route
-from tests.unit.test_contracts import make_region
+from tests.records import make_label, make_region
 from tests.unit.test_geometry import suppress_one_by_one
 
 CONFIG: dict[str, Any] = {
@@ -19,22 +19,6 @@ CONFIG: dict[str, Any] = {
     "max_aspect": 5,
     "audit_share": 0.0,
 }
-
-
-def make_label(region_id: str = "r1", **values: Any) -> Label:
-    defaults = {
-        "region_id": region_id,
-        "model_revision": "m",
-        "prompt_sha256": "p",
-        "category_said": "Ship",
-        "likelihood_said": 0.5,
-        "token_confidence": 0.95,
-        "clip_category": "ship",
-        "clip_score": 0.9,
-        "crop_std": 30.0,
-        "reply": "",
-    }
-    return Label.model_validate(defaults | values)
 
 
 def decide(

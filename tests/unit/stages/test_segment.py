@@ -12,10 +12,10 @@ from lae_tasks.geometry import decode_mask, mask_bbox
 from lae_tasks.stages import segment
 from lae_tasks.stages.tile import encode_png
 from lae_tasks.storage import LocalStorage
-from tests.unit.test_joining import make_scene, make_tile
+from tests.records import make_scene, make_tile
 
 CONFIG = SegmentConfig(max_regions=3)
-SCENE = make_scene(200, 100)
+SCENE = make_scene(width_px=200, height_px=100)
 
 
 class BrightThings:
@@ -48,7 +48,7 @@ def make_tiles(picture: np.ndarray, store: LocalStorage) -> list[Tile]:
     """Two tiles that overlap by 40 px, with their renditions."""
     tiles = []
     for x in (0, 80):
-        tile = make_tile((x, 0, 120, 100)).model_copy(update={"image_key": f"{x}.png"})
+        tile = make_tile((x, 0, 120, 100), image_key=f"{x}.png")
         rgb = np.repeat(picture[:, x : x + 120, None], 3, axis=2).astype(np.uint8)
         store.write(tile.image_key, encode_png(np.ascontiguousarray(rgb)))
         tiles.append(tile)
@@ -61,7 +61,7 @@ def run(
     prompts: Sequence[Prompt] = (),
     config: SegmentConfig = CONFIG,
 ) -> tuple[list[Region], dict[str, int], list[Rejection]]:
-    results = list(segment.run(tiles, {"s": SCENE}, prompts, store, BrightThings(), config))
+    results = list(segment.run(tiles, {"s1": SCENE}, prompts, store, BrightThings(), config))
     ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
     assert sorted(ids) == sorted(tile.tile_id for tile in tiles)
     done = [r for r in results if isinstance(r, Done)]
@@ -76,7 +76,7 @@ def run(
 def make_prompt(number: int, bbox: tuple[float, float, float, float], name: str | None) -> Prompt:
     return Prompt(
         prompt_id=f"p{number}",
-        scene_id="s",
+        scene_id="s1",
         prompt_type=PromptType.POINT if bbox[:2] == bbox[2:] else PromptType.BOX,
         bbox_xyxy_px=bbox,
         category=name,
@@ -94,7 +94,7 @@ def test_an_object_across_tiles_is_one_region_of_the_tile_that_shows_most(
     assert len(regions) == 2
     long = next(r for r in regions if r.area_px > 200)
     assert long.bbox_xyxy_px == (60, 40, 190, 60)
-    assert long.tile_id == "s-80-0-120x100"
+    assert long.tile_id == "s1-80-0-120x100"
     assert long.area_px == 130 * 20 == decode_mask(long.mask_rle, long.bbox_xyxy_px).sum()
     assert long.prompt_type is PromptType.GRID
     assert not long.seen_in_part
@@ -150,7 +150,7 @@ def test_a_rendition_that_is_gone_rejects_its_tile_only(store: LocalStorage) -> 
     store.delete("80.png")
     regions, _, rejected = run(tiles, store)
     assert len(regions) == 1
-    assert [(r.rejected_id, r.reason) for r in rejected] == [("s-80-0-120x100", "image gone")]
+    assert [(r.rejected_id, r.reason) for r in rejected] == [("s1-80-0-120x100", "image gone")]
 
 
 def test_prompts_of_a_scene_without_any_picture_are_still_accounted_for(

@@ -1,0 +1,94 @@
+"""Records with sensible values, for tests that care for a few of them only."""
+
+from typing import Any
+
+import numpy as np
+
+from lae_tasks.contracts import Decision, Label, Region, Scene, Tile, WindowPx
+from lae_tasks.geometry import encode_mask
+
+
+def make_scene(**values: Any) -> Scene:
+    """A scene of 200 x 100 px without a place on the ground."""
+    defaults = {
+        "scene_id": "s1",
+        "raw_key": "a.tif",
+        "etag": "etag",
+        "size_bytes": 1,
+        "width_px": 200,
+        "height_px": 100,
+        "bands": 3,
+        "dtype": "uint8",
+        "crs": None,
+        "transform": None,
+        "gsd_m": None,
+        "acquired_at": None,
+    }
+    return Scene.model_validate(defaults | values)
+
+
+def make_tile(window_px: WindowPx = (0, 0, 100, 100), **values: Any) -> Tile:
+    """A tile of a scene, by its window."""
+    x, y, width, height = window_px
+    scene_id = values.get("scene_id", "s1")
+    defaults = {
+        "tile_id": f"{scene_id}-{x}-{y}-{width}x{height}",
+        "scene_id": scene_id,
+        "raw_key": "a.tif",
+        "window_px": window_px,
+        "image_key": "image.png",
+        "image_sha256": "d",
+        "valid_fraction": 1.0,
+    }
+    return Tile.model_validate(defaults | values)
+
+
+def make_region(**values: Any) -> Region:
+    """A region that fills its box, if no mask is given."""
+    x0, y0, x1, y1 = values.get("bbox_xyxy_px", (1, 2, 5, 6))
+    defaults = {
+        "region_id": "r1",
+        "tile_id": "t1",
+        "scene_id": "s1",
+        "bbox_xyxy_px": (x0, y0, x1, y1),
+        "mask_rle": encode_mask(np.ones((y1 - y0, x1 - x0), dtype=bool)),
+        "area_px": (x1 - x0) * (y1 - y0),
+        "predicted_iou": 0.9,
+        "stability_score": 0.95,
+        "prompt_type": "grid",
+    }
+    return Region.model_validate(defaults | values)
+
+
+def make_label(region_id: str = "r1", **values: Any) -> Label:
+    """A ship, by both models."""
+    defaults = {
+        "region_id": region_id,
+        "model_revision": "m",
+        "prompt_sha256": "p",
+        "category_said": "Ship",
+        "likelihood_said": 0.5,
+        "token_confidence": 0.95,
+        "clip_category": "ship",
+        "clip_score": 0.9,
+        "crop_std": 30.0,
+        "reply": "",
+    }
+    return Label.model_validate(defaults | values)
+
+
+def make_decision(region: Region, **values: Any) -> Decision:
+    """A region that was accepted as a ship."""
+    defaults = {
+        "region_id": region.region_id,
+        "tile_id": region.tile_id,
+        "scene_id": region.scene_id,
+        "outcome": "accept",
+        "rule": "sure",
+        "category": "ship",
+        "confidence": 0.95,
+        "calibration": "none",
+        "candidates": (),
+        "in_audit": False,
+    }
+    return Decision.model_validate(defaults | values)
