@@ -1,6 +1,7 @@
 """segment_anything's models: ViT-B, ViT-L, ViT-H, or the small model of the demo."""
 
 import pickle
+import textwrap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,8 @@ def _fill(sam: Sam, model_type: str, path: Path, mapped: bool) -> None:
         # Not torch's text, which advises to run the code.
         raise _mismatch(model_type, path, "more than weights, or none, are in it") from error
     except (RuntimeError, TypeError, OSError, EOFError) as error:
-        raise _mismatch(model_type, path, " ".join(str(error).split())[:300]) from error
+        reason = textwrap.shorten(str(error), 300, placeholder=" …")
+        raise _mismatch(model_type, path, reason) from error
 
 
 def _mismatch(model_type: str, path: Path, reason: str) -> ConfigError:

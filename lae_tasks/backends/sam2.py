@@ -4,6 +4,7 @@ Of SAM 3 it is the tracker: the part that answers points and boxes, as SAM 2 doe
 """
 
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,8 @@ def load_sam2(config: SegmentConfig) -> tuple[Any, Any]:
         TypeError,
         ValueError,
     ) as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{problem} ({text[:300]}); {remedy}") from error
+        text = textwrap.shorten(str(error), 300, placeholder=" …")
+        raise ConfigError(f"{problem} ({text}); {remedy}") from error
     # transformers would leave missing weights random.
     for how, names in report.items():
         if names:

@@ -384,7 +384,7 @@ def wrong_description(folder: Path) -> None:
         (another_model, "says model_type 'edgetam'"),
         (a_weight_missing, "1 missing_keys, such as no_memory_embedding.*check segment.model_type"),
         (a_weight_too_many, "1 unexpected_keys, such as head.weight"),
-        (another_shape, "not a model of type sam2 .*"),
+        (another_shape, "not a model of type sam2 .*mismatch"),
         (truncated, "not a model of type sam2 .*(incomplete|header)"),
         (no_weights, "no model.safetensors in it"),
         (weights_as_pickle, "no model.safetensors in it.*a pickle could run code"),
