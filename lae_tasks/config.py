@@ -100,8 +100,14 @@ class SegmentConfig(Section):
 
     places: ClassVar[frozenset[str]] = frozenset({"checkpoint", "device"})
 
-    model_type: Literal["vit_b", "vit_l", "vit_h", "small"] = "vit_h"
-    checkpoint: Path | None = Field(None, description="Weights: .pth, or .safetensors for small")
+    model_type: Literal["vit_b", "vit_l", "vit_h", "small", "sam2", "sam3_tracker"] = Field(
+        "vit_h", description="SAM's ViTs, the demo's small one, SAM 2 or 2.1, or SAM 3's tracker"
+    )
+    checkpoint: Path | None = Field(
+        None,
+        description="Weights: .pth, for small .safetensors; for sam2 and sam3_tracker a folder of "
+        "transformers, or a name on the hub",
+    )
     device: str = "auto"
     points_per_side: Positive = 32
     points_per_batch: Positive = 64
@@ -132,6 +138,11 @@ class SegmentConfig(Section):
     grid_beside_prompts: bool = Field(
         False, description="Look for more in scenes that came with boxes or points"
     )
+
+    @property
+    def checkpoint_is_folder(self) -> bool:
+        """Whether the checkpoint is a folder, or a name on the hub, rather than a file."""
+        return self.model_type in ("sam2", "sam3_tracker")
 
 
 class ClassifyConfig(Section):
@@ -356,7 +367,10 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         return f"{kind}{colon}{local}" if local.exists() else value
 
     checkpoint = config.segment.checkpoint
-    segment = {"checkpoint": folder / checkpoint} if checkpoint else {}
+    if checkpoint and config.segment.checkpoint_is_folder:
+        checkpoint = Path(absolute(str(checkpoint)) or checkpoint)
+    elif checkpoint:
+        checkpoint = folder / checkpoint
     classify = {
         "model": absolute(config.classify.model),
         "clip_model": absolute(config.classify.clip_model),
@@ -369,7 +383,7 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     return config.model_copy(
         update={
             **storage,
-            "segment": config.segment.model_copy(update=segment),
+            "segment": config.segment.model_copy(update={"checkpoint": checkpoint}),
             "classify": config.classify.model_copy(update=classify),
         }
     )

@@ -23,9 +23,33 @@ def load_mask_generator(config: SegmentConfig, threads: int) -> MaskGenerator:
     Raises:
         ConfigError: If its checkpoint is missing, or of another model.
     """
+    return PromptedMaskGenerator(_load_model(config, threads), config)
+
+
+def _load_model(config: SegmentConfig, threads: int) -> PromptableModel:
+    if config.checkpoint_is_folder:
+        from lae_tasks.backends.sam2 import SegmentAnything2
+
+        return SegmentAnything2(config, threads)
     from lae_tasks.backends.sam import SegmentAnything
 
-    return PromptedMaskGenerator(SegmentAnything(config, threads), config)
+    return SegmentAnything(config, threads)
+
+
+def check_checkpoint(config: SegmentConfig) -> None:
+    """Finds in a moment what would keep a checkpoint from being loaded: few weights are read.
+
+    Raises:
+        ConfigError: If it is missing, damaged, or of another model.
+    """
+    if config.checkpoint_is_folder:
+        from lae_tasks.backends.sam2 import load_sam2
+
+        load_sam2(config)
+    else:
+        from lae_tasks.backends.sam import check_sam
+
+        check_sam(config)
 
 
 class PromptedMaskGenerator:

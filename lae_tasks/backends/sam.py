@@ -1,6 +1,8 @@
 """segment_anything's models: ViT-B, ViT-L, ViT-H, or the small model of the demo."""
 
 import pickle
+import textwrap
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,18 +106,46 @@ def _interpolation(low: int, padded_px: int, used_px: int, original_px: int) -> 
     return matrix
 
 
+def check_sam(config: SegmentConfig) -> None:
+    """Checks names and shapes of the weights, without reading those of a large model.
+
+    Raises:
+        ConfigError: If the checkpoint is missing, damaged, or of another model.
+    """
+    path = sam_checkpoint(config)
+    if config.model_type == "small":
+        load_small_sam(path)
+        return
+    with torch.device("meta"):  # shapes alone
+        sam = sam_model_registry[config.model_type](checkpoint=None)
+    # Files of before torch 1.6 are no zip files, and cannot be mapped.
+    _fill(sam, config.model_type, path, mapped=zipfile.is_zipfile(path))
+
+
 def _load(model_type: str, path: Path) -> Sam:
     if model_type == "small":
         return load_small_sam(path)
     sam = sam_model_registry[model_type](checkpoint=None)
+    _fill(sam, model_type, path, mapped=False)
+    return sam
+
+
+def _fill(sam: Sam, model_type: str, path: Path, mapped: bool) -> None:
+    """Puts weights into a model: a copy, or if `mapped` the file's own, read when they are used."""
     try:
         # weights_only: a checkpoint must not run code.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        sam.load_state_dict(state)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        text = str(error).splitlines()[0]
-        raise ConfigError(
-            f"segment.checkpoint {path}: not the weights of {model_type} ({text}); "
-            "check segment.model_type and the file"
-        ) from error
-    return sam
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        sam.load_state_dict(state, assign=mapped)
+    except pickle.UnpicklingError as error:
+        # Not torch's text, which advises to run the code.
+        raise _mismatch(model_type, path, "more than weights, or none, are in it") from error
+    except (RuntimeError, TypeError, OSError, EOFError) as error:
+        reason = textwrap.shorten(str(error), 300, placeholder=" …")
+        raise _mismatch(model_type, path, reason) from error
+
+
+def _mismatch(model_type: str, path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"segment.checkpoint {path}: not the weights of {model_type} ({reason}); "
+        "check segment.model_type and the file"
+    )

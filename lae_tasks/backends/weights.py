@@ -11,22 +11,40 @@ _LOCAL_CLIP = "local-dir:"
 
 
 def require_models(config: Config) -> None:
-    """Raises ConfigError if a model that a night needs is not there."""
-    sam_checkpoint(config.segment)
+    """Raises ConfigError if a model that a night needs is not there, or SAM's is another."""
+    from lae_tasks.backends.masks import check_checkpoint
+
+    check_checkpoint(config.segment)
     lvlm_folder(config.classify)
     if config.classify.clip_model:
         clip_weights(config.classify.clip_model)
 
 
 def sam_checkpoint(config: SegmentConfig) -> Path:
-    """SAM's checkpoint. Raises ConfigError if it is not set, or not there."""
+    """SAM's checkpoint: a file, or for `sam2` and `sam3_tracker` a folder.
+
+    Raises:
+        ConfigError: If it is not set, not there, or has no weights.
+    """
+    setting = "segment.checkpoint"
     if config.checkpoint is None:
+        example = "sam_vit_h_4b8939.pth"
+        if config.checkpoint_is_folder:
+            example = "a folder or a name on the hub"
         raise ConfigError(
-            f"segment.checkpoint is not set: give the weights of {config.model_type}, "
-            "such as sam_vit_h_4b8939.pth"
+            f"{setting} is not set: give the weights of {config.model_type}, such as {example}"
         )
+    if config.checkpoint_is_folder:
+        name = str(config.checkpoint)
+        folder = _folder(name, "config.json", setting, ("*.json", "*.safetensors"))
+        if not (folder / "model.safetensors").is_file():
+            raise ConfigError(
+                f"{setting} {folder}: no model.safetensors in it; other weights are not read, "
+                "for a pickle could run code"
+            )
+        return folder
     if not config.checkpoint.is_file():
-        raise ConfigError(f"segment.checkpoint {config.checkpoint}: no such file")
+        raise ConfigError(f"{setting} {config.checkpoint}: no such file")
     return config.checkpoint
 
 
@@ -38,13 +56,20 @@ def lvlm_folder(config: ClassifyConfig) -> Path:
     """
     if config.model is None:
         raise ConfigError("classify.model is not set: give a folder or a name on the hub")
-    if not Path(config.model).is_dir():
-        return _hub_folder(config.model)
-    return _model_folder(Path(config.model), "config.json", "classify.model")
+    return _folder(config.model, "config.json", "classify.model")
+
+
+def _folder(
+    name: str, description: str, setting: str, files: tuple[str, ...] | None = None
+) -> Path:
+    """A model's folder, or that of a name on the hub, of which only `files` are downloaded."""
+    if not Path(name).is_dir():
+        return _hub_folder(name, setting, files)
+    return _model_folder(Path(name), description, setting)
 
 
 @cache  # once in a process: one shard asks several times, and the hub may move on meanwhile
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, setting: str, files: tuple[str, ...] | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -53,10 +78,10 @@ def _hub_folder(name: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=list(files) if files else None))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"classify.model {name!r}: neither a folder nor a model that the hub gives: {error}"
+            f"{setting} {name!r}: neither a folder nor a model that the hub gives: {error}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from segment_anything import sam_model_registry
 
 from demo.scenes import generate_scene
 from demo.stack.settings import REPO
-from lae_tasks.backends.masks import load_mask_generator
+from lae_tasks.backends.masks import check_checkpoint, load_mask_generator
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import mask_in_window
@@ -52,12 +52,39 @@ def test_a_registry_checkpoint_loads_and_a_mismatched_one_does_not(tmp_path: Pat
     path = tmp_path / "sam_vit_b.pth"
     state = sam_model_registry["vit_b"](checkpoint=None).state_dict()
     torch.save(state, path)
+    check_checkpoint(make_config("vit_b", path))
     generator = load_mask_generator(make_config("vit_b", path), threads=1)
     assert generator.revision.startswith("sam-vit_b-")
+    with pytest.raises(ConfigError, match=r"not the weights of vit_l .*check segment\.model_type"):
+        check_checkpoint(make_config("vit_l", path))
     state.pop("image_encoder.pos_embed")
     torch.save(state, path)
+    with pytest.raises(ConfigError, match=r"not the weights of vit_b .*Missing .*pos_embed"):
+        check_checkpoint(make_config("vit_b", path))
     with pytest.raises(ConfigError, match=r"not the weights of vit_b .*check segment\.model_type"):
         load_mask_generator(make_config("vit_b", path), threads=1)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ConfigError, match="not the weights of vit_b"):
+        check_checkpoint(make_config("vit_b", path))
+    for content in ([1, 2], {"a": 1}, {}):
+        torch.save(content, path)
+        with pytest.raises(ConfigError, match="not the weights of vit_b"):
+            check_checkpoint(make_config("vit_b", path))
+
+
+def test_a_checkpoint_of_an_old_torch_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(ConfigError, match=r"not the weights of vit_b .*Missing"):
+        check_checkpoint(make_config("vit_b", path))
+
+
+def test_a_checkpoint_of_the_small_model_is_checked(tmp_path: Path) -> None:
+    check_checkpoint(make_config("small", SMALL))
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(SMALL.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="not a readable safetensors file"):
+        check_checkpoint(make_config("small", path))
 
 
 class Malicious:
@@ -67,10 +94,15 @@ class Malicious:
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "bad.pth"
-    path.write_bytes(pickle.dumps(Malicious(), protocol=2))
-    with pytest.raises(ConfigError, match="not the weights of vit_b"):
-        load_mask_generator(make_config("vit_b", path), threads=1)
+    plain, zipped = tmp_path / "plain.pth", tmp_path / "zipped.pth"
+    plain.write_bytes(pickle.dumps(Malicious(), protocol=2))
+    torch.save(Malicious(), zipped)
+    for path in (plain, zipped):
+        config = make_config("vit_b", path)
+        with pytest.raises(ConfigError, match=r"not the weights of vit_b \(more than weights"):
+            load_mask_generator(config, threads=1)
+        with pytest.raises(ConfigError, match="not the weights of vit_b"):
+            check_checkpoint(config)
     assert not (tmp_path / "executed").exists()
 
 
