@@ -11,6 +11,7 @@ from segment_anything.modeling import Sam
 from torch.nn import functional
 
 from lae_tasks.backends.common import prepare
+from lae_tasks.backends.image_attention import attend_by_rows
 from lae_tasks.backends.point_decoder import PointDecoder
 from lae_tasks.backends.protocols import Floats, Guesses, Image
 from lae_tasks.backends.small_sam import load_small_sam
@@ -28,7 +29,8 @@ class SegmentAnything:
         path = sam_checkpoint(config)
         self.revision = sam_revision(config)
         self._batch = config.points_per_batch
-        self._predictor = SamPredictor(_load(config.model_type, path).to(device).eval())
+        sam = attend_by_rows(_load(config.model_type, path))
+        self._predictor = SamPredictor(sam.to(device).eval())
 
     @torch.inference_mode()
     def embed(self, image: Image) -> "EmbeddedBySam":
