@@ -19,6 +19,9 @@ from lae_tasks.backends.weights import sam_checkpoint, sam_revision
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
 
+#: On a CPU, prompts are decoded in batches whose copies of the embedded image stay in its cache.
+_CACHE_BYTES = 8 * 2**20
+
 
 class SegmentAnything:
     """A PromptableModel of the original Segment Anything."""
@@ -46,6 +49,8 @@ class EmbeddedBySam:
         self._sam, self._transform = predictor.model, predictor.transform
         self._embedding = predictor.get_image_embedding()
         self._size, self._batch = predictor.original_size, batch
+        if self._embedding.device.type == "cpu":
+            self._batch = min(batch, max(1, _CACHE_BYTES // self._embedding.nbytes))
         side = predictor.model.image_encoder.img_size
         height, width = predictor.input_size
         low = 4 * self._embedding.shape[-1]
