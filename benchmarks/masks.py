@@ -6,8 +6,9 @@
 
 `stock` is segment_anything's `SamAutomaticMaskGenerator`, `transformers` its pipeline
 `mask-generation`: the same weights, thresholds and synthetic image, in one process, in turn. Each
-prints the best seconds of both, their ratio, and the share of the peer's masks that ours match at
-IoU >= 0.95. `parts` prints what each of our gains is worth: the seconds with it switched off.
+prints the best seconds of both, by the clock and of the CPU, their ratio, and the share of the
+peer's masks that ours match at IoU >= 0.95. `parts` prints what each of our gains is worth: the
+seconds with it switched off.
 
 The small model has the demo's weights and the settings of its preset, at 512 and at 1,024 px;
 transformers cannot load it. The others have random weights, which take as long as trained ones, and
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -237,13 +239,31 @@ def print_difference(sam: Sam, model: SamModel, image: Image) -> None:
         raise SystemExit("the models are not the same")
 
 
-def seconds(generate: Callable[[], list[Rle]], device: str) -> tuple[float, list[Rle]]:
-    """Wall seconds, and the masks."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Run:
+    """One run of a generator: wall and CPU seconds, and its masks."""
+
+    wall_s: float
+    cpu_s: float
+    masks: list[Rle]
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.2f} s (CPU {self.cpu_s:.2f} s)"
+
+
+def timed(generate: Callable[[], list[Rle]], device: str) -> Run:
+    """Runs a generator once."""
+    wall, cpu = time.perf_counter(), time.process_time()
     masks = generate()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter() - started, masks
+    return Run(time.perf_counter() - wall, time.process_time() - cpu, masks)
+
+
+def fastest(runs: Sequence[Run]) -> Run:
+    """The run that took least, by wall and by CPU."""
+    wall_s, cpu_s = min(run.wall_s for run in runs), min(run.cpu_s for run in runs)
+    return Run(wall_s, cpu_s, runs[0].masks)
 
 
 def matched_share(ours: Sequence[Rle], peers: Sequence[Rle]) -> float:
@@ -254,39 +274,34 @@ def matched_share(ours: Sequence[Rle], peers: Sequence[Rle]) -> float:
 
 def compare(bench: Bench, peer: str, args: argparse.Namespace) -> None:
     """Prints the times of both, their ratio and the share of the peer's masks that ours match."""
-    ours, theirs = bench.ours(), getattr(bench, peer)()
-    times: list[tuple[float, float]] = []
-    for _ in range(args.times):
-        our_s, our_masks = seconds(ours, args.device)
-        peer_s, peer_masks = seconds(theirs, args.device)
-        times.append((our_s, peer_s))
-    our_s, peer_s = (min(each) for each in zip(*times, strict=True))
+    generators = bench.ours(), getattr(bench, peer)()
+    runs = [[timed(each, args.device) for each in generators] for _ in range(args.times)]
+    ours, theirs = (fastest(each) for each in zip(*runs, strict=True))
     out.print(
         f"{args.model} {len(bench.image)} px, {bench.config.points_per_side} points per side: "
-        f"ours {our_s:.2f} s, {peer} {peer_s:.2f} s, ratio {peer_s / our_s:.2f}; "
-        f"{len(our_masks)} masks, {peer} {len(peer_masks)}, of which "
-        f"{matched_share(our_masks, peer_masks):.1%} match"
+        f"ours {ours}, {peer} {theirs}, ratio {theirs.wall_s / ours.wall_s:.2f} "
+        f"(CPU {theirs.cpu_s / ours.cpu_s:.2f}); {len(ours.masks)} masks, {peer} "
+        f"{len(theirs.masks)}, of which {matched_share(ours.masks, theirs.masks):.1%} match"
     )
 
 
 def parts(bench: Bench, args: argparse.Namespace) -> None:
     """Prints the seconds with each gain switched off, against those with all of them."""
-    generators = {"all": bench.ours()}
-    masks = {}
-    best = dict.fromkeys(("all", *(name for name, _, _ in PARTS)), np.inf)
-    for name, _, _ in PARTS[:1]:
-        with patched(name):
-            generators[name] = bench.ours()  # the encoder is changed when the model is loaded
+    names = ["all", *(name for name, _, _ in PARTS)]
+    runs: dict[str, list[Run]] = {name: [] for name in names}
     for _ in range(args.times):
-        for name in best:
+        for name in names:
             with patched(name):
-                generate = generators.get(name, generators["all"])
-                took, masks[name] = seconds(generate, args.device)
-            best[name] = min(best[name], took)
-    out.print(f"{args.model} {len(bench.image)} px, {len(masks['all'])} masks")
-    for name, took in best.items():
-        same = matched_share(masks["all"], masks[name])
-        out.print(f"{name:32} {took:7.2f} s  x {took / best['all']:.2f}  {same:.1%} match")
+                generate = bench.ours()  # loads the model, as the gain may lie there
+                runs[name].append(timed(generate, args.device))
+    best = {name: fastest(runs[name]) for name in names}
+    every = best["all"]
+    out.print(f"{args.model} {len(bench.image)} px, {len(every.masks)} masks; switched off:")
+    for name, run in best.items():
+        out.print(
+            f"{name:32} {run}  x {run.wall_s / every.wall_s:.2f} (CPU x "
+            f"{run.cpu_s / every.cpu_s:.2f}), {matched_share(every.masks, run.masks):.1%} match"
+        )
 
 
 def patched(name: str) -> ExitStack:
@@ -305,6 +320,7 @@ def main() -> None:
     parser.add_argument("--model", choices=["small", "vit_b", "vit_l", "vit_h"])
     parser.add_argument("--checkpoint", type=Path, help="trained weights of --model")
     parser.add_argument("--points", type=int, help="points per side")
+    parser.add_argument("--sizes", type=int, nargs="+", help="sides of the image in pixels")
     parser.add_argument("--crop-layers", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -318,7 +334,7 @@ def main() -> None:
         if not checkpoint:
             checkpoint = Path(folder) / "random.pth"
             torch.save(random_sam(args.model).state_dict(), checkpoint)
-        for size_px in (512, 1024) if args.model == "small" else (1024,):
+        for size_px in args.sizes or ([512, 1024] if args.model == "small" else [1024]):
             bench = Bench(args, checkpoint, size_px)
             if args.case == "parts":
                 parts(bench, args)
