@@ -110,7 +110,7 @@ class SegmentConfig(Section):
     )
     device: str = "auto"
     points_per_side: Positive = 32
-    points_per_batch: Positive = 64
+    points_per_batch: Positive = Field(64, description="At most; on a CPU fewer are faster")
     pred_iou_thresh: Share = 0.86
     stability_score_thresh: Share = 0.92
     stability_score_offset: float = 1.0

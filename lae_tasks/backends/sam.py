@@ -13,12 +13,16 @@ from segment_anything.modeling import Sam
 from torch.nn import functional
 
 from lae_tasks.backends.common import prepare
+from lae_tasks.backends.image_attention import attend_by_rows
 from lae_tasks.backends.point_decoder import PointDecoder
 from lae_tasks.backends.protocols import Floats, Guesses, Image
 from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.backends.weights import sam_checkpoint, sam_revision
 from lae_tasks.config import SegmentConfig
 from lae_tasks.errors import ConfigError
+
+#: On a CPU, prompts are decoded in batches whose copies of the embedded image stay in its cache.
+_CACHE_BYTES = 8 * 2**20
 
 
 class SegmentAnything:
@@ -30,7 +34,8 @@ class SegmentAnything:
         path = sam_checkpoint(config)
         self.revision = sam_revision(config)
         self._batch = config.points_per_batch
-        self._predictor = SamPredictor(_load(config.model_type, path).to(device).eval())
+        sam = attend_by_rows(_load(config.model_type, path))
+        self._predictor = SamPredictor(sam.to(device).eval())
 
     @torch.inference_mode()
     def embed(self, image: Image) -> "EmbeddedBySam":
@@ -46,6 +51,8 @@ class EmbeddedBySam:
         self._sam, self._transform = predictor.model, predictor.transform
         self._embedding = predictor.get_image_embedding()
         self._size, self._batch = predictor.original_size, batch
+        if self._embedding.device.type == "cpu":
+            self._batch = min(batch, max(1, _CACHE_BYTES // self._embedding.nbytes))
         side = predictor.model.image_encoder.img_size
         height, width = predictor.input_size
         low = 4 * self._embedding.shape[-1]
