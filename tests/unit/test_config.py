@@ -71,7 +71,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("preset: lae-paper\nraw: raw\n", "store: is missing; add it"),
         (
             "raw: raw\npreset: lae-papr\n",
-            r"yaml:2: preset: 'lae-papr' is not one of: default, demo, lae-paper; did you mean lae-paper\?",
+            r"yaml:2: preset: 'lae-papr' is not one of: .*, lae-paper; did you mean lae-paper\?",
         ),
         ("", "preset is missing; add one of: default, demo, lae-paper"),
         (
