@@ -178,6 +178,10 @@ class RouteConfig(Section):
     nms_measure: Literal["iou", "containment"] = Field(
         "iou", description="containment: intersection over the smaller box, so parts go too"
     )
+    min_prompt_iou: Share = Field(
+        0.5,
+        description="A mask that fits its prompt worse than this, or a poor one, goes to review",
+    )
     review_seen_in_part: bool = Field(
         True, description="An object that was seen in part only goes to review"
     )

@@ -112,7 +112,7 @@ class Prompt(Record):
     """A box or a point that a scene came with, for which a mask is wanted.
 
     Attributes:
-        prompt_id: Digest of the scene, the prompt, and its number among equal ones.
+        prompt_id: Digest of the scene, the place, and its number among prompts of the same place.
         prompt_type: Box or point.
         bbox_xyxy_px: In scene pixels, not rounded; of an oriented box the envelope; of a point
             without width and height.
@@ -132,10 +132,11 @@ class Region(Record):
     """A mask with its box, in scene pixels: one thing, however many tiles show it.
 
     Attributes:
-        tile_id: The tile that shows most of it.
+        tile_id: The tile that shows it whole, the best if several do; else the most of it.
         seen_in_part: It reaches a border of its tiles beyond which the scene goes on, and no tile
             has shown the rest of it.
         prompt_category: The name that a box or point prompt came with; None without one.
+        prompt_iou: IoU of its box with the box that it was prompted by; None without one.
     """
 
     region_id: str
@@ -149,6 +150,7 @@ class Region(Record):
     prompt_type: PromptType
     seen_in_part: bool = False
     prompt_category: str | None = None
+    prompt_iou: Score | None = None
 
     @model_validator(mode="after")
     def _box_has_area(self) -> "Region":

@@ -45,6 +45,18 @@ def crop_region(
         ValueError: if the box is empty or lies outside the image, or the margin is negative.
     """
     height_px, width_px = image.shape[:2]
+    left, top, right, bottom = crop_window(bbox_xyxy_px, margin, width_px, height_px)
+    return image[top:bottom, left:right].copy()
+
+
+def crop_window(
+    bbox_xyxy_px: Sequence[float], margin: float, width_px: int, height_px: int
+) -> tuple[int, int, int, int]:
+    """What `crop_region` cuts, as left, top, right and bottom, of an image of a size.
+
+    Raises:
+        ValueError: As `crop_region`.
+    """
     x0, y0, x1, y1 = (float(edge) for edge in bbox_xyxy_px)
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"bbox_xyxy_px={list(bbox_xyxy_px)}: the box is empty")
@@ -58,4 +70,4 @@ def crop_region(
     side_px = max(1, math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
     left, right = _window(x0, x1, side_px, width_px)
     top, bottom = _window(y0, y1, side_px, height_px)
-    return image[top:bottom, left:right].copy()
+    return left, top, right, bottom

@@ -2,7 +2,7 @@
 
 Tiles overlap. Where two of them look at the same ground, both have masks of what lies there: if
 two masks agree in this shared margin they are views of one thing. Of a thing that some tile shows
-whole, the best whole view is taken; of one that no tile shows whole, all its views together.
+whole, the best whole view is taken; of others all views together.
 """
 
 from collections import defaultdict
@@ -22,6 +22,8 @@ from lae_tasks.geometry import Mask, box_overlap, clip, decode_mask, mask_in_win
 #: A mask that ends closer to its tile's border, as a share of the tile's side, may end there only
 #: because the tile does: models do not paint to the last pixel.
 _NEAR_BORDER = 0.01
+#: A whole view that shows less of what all views show together is only a part of the thing, too.
+_NEARLY_ALL = 0.75
 #: What a border cut off of a thing lies in the thing's other view so far,
 _CUT_OFF_WITHIN = 0.7
 #: and is so much of what both tiles could see of it. A car at a border is no part of the car park.
@@ -64,39 +66,52 @@ def join(views: Sequence[View], scene: Scene, config: SegmentConfig) -> Iterator
         scene: For its size.
         config: Two views are one thing if their IoU in the margin that both tiles show is
             `join_iou` or more, or one lies within the other and fills more than `nested_share` of
-            it. A view of one tile goes with one of the other at most, except for what the border
-            of a tile cut off: however small, it goes with what it lies within. Views of prompts
-            go together if it is the same prompt.
+            it. A view of one tile goes with one of the other at most. What the border of a tile
+            cut off and no other view is like goes with what it lies within. Views of prompts go
+            together if it is the same prompt; what the grid found of it besides is left out.
     """
-    pairs = np.array(list(_pairs(views, scene, config)), dtype=np.int64).reshape(-1, 2)
+    links, left_out = _links(views, scene, config)
+    pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
     linked = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(views),) * 2)
-    _, number = connected_components(linked, directed=False)
+    _, numbers = connected_components(linked, directed=False)
     members: defaultdict[int, list[View]] = defaultdict(list)
-    for view, thing in zip(views, number.tolist(), strict=True):
-        members[thing].append(view)
+    for index, (view, number) in enumerate(zip(views, numbers.tolist(), strict=True)):
+        if index not in left_out:
+            members[number].append(view)
     for each in members.values():
         yield _thing(each, scene)
 
 
-def _pairs(views: Sequence[View], scene: Scene, config: SegmentConfig) -> Iterator[tuple[int, int]]:
-    """Numbers of views that are one thing, two by two."""
-    is_cut = [any(_cut_sides(view, scene)) for view in views]
+def _links(
+    views: Sequence[View], scene: Scene, config: SegmentConfig
+) -> tuple[list[tuple[int, int]], set[int]]:
+    """Numbers of views that are one thing, two by two; and of views of a prompt's thing."""
     of_tile: defaultdict[str, list[int]] = defaultdict(list)
     of_prompt: defaultdict[str, list[int]] = defaultdict(list)
     for number, view in enumerate(views):
+        of_tile[view.tile.tile_id].append(number)
         if view.prompt:
             of_prompt[view.prompt.prompt_id].append(number)
-        else:
-            of_tile[view.tile.tile_id].append(number)
-    for numbers in of_prompt.values():
-        yield from ((numbers[0], other) for other in numbers[1:])
+    links = [(numbers[0], other) for numbers in of_prompt.values() for other in numbers[1:]]
+    left_out: set[int] = set()
+    matched: set[int] = set()
+    within: list[tuple[int, int]] = []
     tiles = {views[numbers[0]].tile: numbers for numbers in of_tile.values()}
     for one, other, margin in _neighbours(list(tiles)):
         ones, others = (
             [i for i in tiles[t] if clip(views[i].bbox_xyxy_px, margin)] for t in (one, other)
         )
-        if ones and others:
-            yield from _matches(views, is_cut, ones, others, margin, config)
+        overlaps = _overlaps(views, ones, others, margin)
+        for i, j in _matches(overlaps, config):
+            prompted = [k for k in (i, j) if views[k].prompt]
+            if len(prompted) == 1:
+                left_out.add(j if prompted == [i] else i)
+            elif not prompted:
+                links.append((i, j))
+                matched |= {i, j}
+        within += _cut_off(overlaps, views, scene)
+    links += [(i, j) for i, j in within if i not in matched and not views[j].prompt]
+    return links, left_out
 
 
 def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tile, WindowPx]]:
@@ -112,39 +127,62 @@ def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tile, WindowPx]]:
             yield tile, tiles[index + 1 + int(other)], (x, y, width, height)
 
 
-def _matches(
-    views: Sequence[View],
-    is_cut: Sequence[bool],
-    ones: Sequence[int],
-    others: Sequence[int],
-    margin: WindowPx,
-    config: SegmentConfig,
-) -> Iterator[tuple[int, int]]:
-    """Which views of two tiles are one thing: the best match first, each view at most once."""
-    found: list[tuple[float, int, int]] = []
+@dataclass(frozen=True)
+class _Overlap:
+    """How two views overlap in the margin that both tiles show, in pixels."""
+
+    one: int
+    other: int
+    shared_px: int
+    one_px: int
+    other_px: int
+
+    @property
+    def iou(self) -> float:
+        return self.shared_px / (self.one_px + self.other_px - self.shared_px)
+
+
+def _overlaps(
+    views: Sequence[View], ones: Sequence[int], others: Sequence[int], margin: WindowPx
+) -> list[_Overlap]:
+    """Each two views of two tiles that share a pixel."""
+    found: list[_Overlap] = []
+    if not ones or not others:
+        return found
     parts = {i: _part_in(views[i], margin) for i in (*ones, *others)}
     boxes = np.array([parts[j].bbox_xyxy_px for j in others], dtype=np.float64)
     for i in ones:
         box = np.array(parts[i].bbox_xyxy_px, dtype=np.float64)
         for j in (others[k] for k in np.flatnonzero(box_overlap(box, boxes) > 0)):
             shared = parts[i].shared_px(parts[j])
-            small, large = sorted((parts[i].area_px, parts[j].area_px))
-            iou = shared / (small + large - shared)
-            nested = shared > WITHIN * small and small > config.nested_share * large
-            if iou >= config.join_iou or nested:
-                found.append((iou, i, j))
-            elif any(is_cut[k] and _is_cut_off(views[k], shared, large) for k in (i, j)):
-                yield i, j
+            if shared:
+                found.append(_Overlap(i, j, shared, parts[i].area_px, parts[j].area_px))
+    return found
+
+
+def _matches(overlaps: Sequence[_Overlap], config: SegmentConfig) -> Iterator[tuple[int, int]]:
+    """Which views of two tiles are one thing: the best match first, each view at most once."""
     used: set[int] = set()
-    for _, i, j in sorted(found, key=lambda match: (-match[0], match[1:])):
-        if i not in used and j not in used:
-            used |= {i, j}
-            yield i, j
+    for each in sorted(overlaps, key=lambda o: (-o.iou, o.one, o.other)):
+        small, large = sorted((each.one_px, each.other_px))
+        nested = each.shared_px > WITHIN * small and small > config.nested_share * large
+        if (each.iou >= config.join_iou or nested) and not used & {each.one, each.other}:
+            used |= {each.one, each.other}
+            yield each.one, each.other
 
 
-def _is_cut_off(view: View, shared: int, large: int) -> bool:
-    """Whether a cut view lies in one that covers `large` pixels of the margin, and is no detail."""
-    return shared > _CUT_OFF_WITHIN * view.area_px and shared > _CUT_OFF_SHARE * large
+def _cut_off(
+    overlaps: Sequence[_Overlap], views: Sequence[View], scene: Scene
+) -> Iterator[tuple[int, int]]:
+    """Views that a border cut, each with a view that it lies within and is no mere detail of."""
+    for each in overlaps:
+        for small, large in ((each.one, each.other), (each.other, each.one)):
+            large_px = each.one_px if large == each.one else each.other_px
+            inside = each.shared_px > _CUT_OFF_WITHIN * views[small].area_px
+            grown = each.shared_px > _CUT_OFF_SHARE * large_px
+            is_cut = not views[small].prompt and _cut_sides(views[small], scene).any()
+            if inside and grown and is_cut:
+                yield small, large
 
 
 @dataclass(frozen=True)
@@ -173,23 +211,33 @@ def _part_in(view: View, window_px: WindowPx) -> _Part:
 
 
 def _thing(views: Sequence[View], scene: Scene) -> Thing:
-    whole = [view for view in views if not any(_cut_sides(view, scene))]
-    if whole or len(views) == 1:
-        best = max(whole or views, key=lambda v: v.predicted_iou * v.stability_score)
-        mask = decode_mask(best.mask_rle, best.bbox_xyxy_px)
-        ordered = (best, *(view for view in views if view is not best))
-        return Thing(ordered, best.bbox_xyxy_px, mask, seen_in_part=not whole)
+    """What the views show together; the best whole view, if it shows nearly all of that."""
     lefts, tops, rights, bottoms = zip(*(view.bbox_xyxy_px for view in views), strict=True)
-    x0, y0, x1, y1 = min(lefts), min(tops), max(rights), max(bottoms)
-    mask = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    x0, y0, x1, y1 = bbox = min(lefts), min(tops), max(rights), max(bottoms)
+    together = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     for view in views:
         left, top, right, bottom = view.bbox_xyxy_px
         part = decode_mask(view.mask_rle, view.bbox_xyxy_px)
-        mask[top - y0 : bottom - y0, left - x0 : right - x0] |= part
+        together[top - y0 : bottom - y0, left - x0 : right - x0] |= part
+    enough_px = _NEARLY_ALL * np.count_nonzero(together)
+    # A prompt that several tiles were asked about is whole on none of them.
+    single = len(views) == 1 or views[0].prompt is None
+    whole = [
+        view
+        for view in views
+        if single and view.area_px >= enough_px and not _cut_sides(view, scene).any()
+    ]
+    if whole:
+        best = max(whole, key=lambda view: view.predicted_iou * view.stability_score)
+        mask = decode_mask(best.mask_rle, best.bbox_xyxy_px)
+        return Thing(_first(best, views), best.bbox_xyxy_px, mask, seen_in_part=False)
     largest = max(views, key=lambda view: view.area_px)
-    ordered = (largest, *(view for view in views if view is not largest))
-    in_part = any(_goes_on(view, (x0, y0, x1, y1), scene) for view in views)
-    return Thing(ordered, (x0, y0, x1, y1), mask, in_part)
+    in_part = any(_goes_on(view, bbox, scene) for view in views)
+    return Thing(_first(largest, views), bbox, together, in_part)
+
+
+def _first(view: View, views: Sequence[View]) -> tuple[View, ...]:
+    return view, *(other for other in views if other is not view)
 
 
 def _cut_sides(view: View, scene: Scene) -> npt.NDArray[np.bool_]:

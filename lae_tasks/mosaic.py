@@ -9,7 +9,7 @@ import numpy as np
 
 from lae_tasks.backends.protocols import Image
 from lae_tasks.contracts import BoxPx, Region, Tile, WindowPx
-from lae_tasks.crops import crop_region
+from lae_tasks.crops import crop_region, crop_window
 from lae_tasks.stages.tile import load_image
 from lae_tasks.storage import Storage
 
@@ -50,21 +50,21 @@ class Mosaic:
         tile = self._by_id[region.tile_id]
         window = tile.window_px
         if _shows(window, region.bbox_xyxy_px):
-            return crop_region(self._load(tile.tile_id), _within(region, window), margin)
-        window, step = self._window_around(region, margin)
-        x0, y0, x1, y1 = (edge / step for edge in _within(region, window))
-        return crop_region(self._paste(region.scene_id, window, step), (x0, y0, x1, y1), margin)
+            return crop_region(
+                self._load(tile.tile_id), _within(region.bbox_xyxy_px, window), margin
+            )
+        window = self._window(region, margin)
+        step = math.ceil(max(window[2:]) / _MAX_SIDE_PX)
+        return self._paste(region.scene_id, window, step)
 
-    def _window_around(self, region: Region, margin: float) -> tuple[WindowPx, int]:
-        """What a crop needs of the scene, as far as there are tiles, and a step between pixels."""
-        x0, y0, x1, y1 = region.bbox_xyxy_px
-        around = math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * margin))
+    def _window(self, region: Region, margin: float) -> WindowPx:
+        """The window of the scene that a crop shows; the scene is as large as its tiles reach."""
         windows = np.array([tile.window_px for tile in self._of_scene[region.scene_id]])
-        low, high = windows[:, :2].min(axis=0), (windows[:, :2] + windows[:, 2:]).max(axis=0)
-        left, top = (max(int(a), b - around) for a, b in zip(low, (x0, y0), strict=True))
-        right, bottom = (min(int(a), b + around) for a, b in zip(high, (x1, y1), strict=True))
-        step = math.ceil(max(right - left, bottom - top) / (3 * _MAX_SIDE_PX))
-        return (left, top, right - left, bottom - top), step
+        x, y = windows[:, :2].min(axis=0).tolist()
+        right, bottom = (windows[:, :2] + windows[:, 2:]).max(axis=0).tolist()
+        box = _within(region.bbox_xyxy_px, (x, y, right - x, bottom - y))
+        x0, y0, x1, y1 = crop_window(box, margin, right - x, bottom - y)
+        return x + x0, y + y0, x1 - x0, y1 - y0
 
     def _paste(self, scene_id: str, window_px: WindowPx, step: int) -> Image:
         """Every `step`-th pixel of a window of the scene."""
@@ -72,19 +72,21 @@ class Mosaic:
         picture = np.zeros((math.ceil(height / step), math.ceil(width / step), 3), dtype=np.uint8)
         for tile in self._of_scene[scene_id]:
             left, top, across, down = tile.window_px
-            # The first rows and columns of the picture that lie in the tile, and the first after.
-            first = [max(0, math.ceil((a - b) / step)) for a, b in ((top, y), (left, x))]
-            ends = ((top + down, y), (left + across, x))
-            end = [math.ceil((a - b) / step) for a, b in ends]
-            end = [min(a, b) for a, b in zip(end, picture.shape, strict=False)]
-            if first[0] < end[0] and first[1] < end[1]:
-                rows = slice(y + first[0] * step - top, y + (end[0] - 1) * step - top + 1, step)
-                columns = slice(
-                    x + first[1] * step - left, x + (end[1] - 1) * step - left + 1, step
-                )
-                part = self._load(tile.tile_id)[rows, columns]
-                picture[first[0] : end[0], first[1] : end[1]] = part
+            rows, of_rows = _common(y, height, top, down, step)
+            columns, of_columns = _common(x, width, left, across, step)
+            if rows.stop > rows.start and columns.stop > columns.start:
+                picture[rows, columns] = self._load(tile.tile_id)[of_rows, of_columns]
         return picture
+
+
+def _common(
+    start: int, length: int, tile_start: int, tile_length: int, step: int
+) -> tuple[slice, slice]:
+    """Along one axis: which pixels of a picture a tile has, and which of the tile's they are."""
+    first = max(0, math.ceil((tile_start - start) / step))
+    after = math.ceil((min(start + length, tile_start + tile_length) - start) / step)
+    offset = start + first * step - tile_start
+    return slice(first, after), slice(offset, offset + (after - first) * step, step)
 
 
 def _shows(window_px: WindowPx, bbox_xyxy_px: BoxPx) -> bool:
@@ -93,8 +95,8 @@ def _shows(window_px: WindowPx, bbox_xyxy_px: BoxPx) -> bool:
     return x <= x0 and y <= y0 and x1 <= x + width and y1 <= y + height
 
 
-def _within(region: Region, window_px: WindowPx) -> BoxPx:
-    """A region's box in the pixels of a window."""
+def _within(bbox_xyxy_px: BoxPx, window_px: WindowPx) -> BoxPx:
+    """A box in the pixels of a window."""
     x, y = window_px[:2]
-    x0, y0, x1, y1 = region.bbox_xyxy_px
+    x0, y0, x1, y1 = bbox_xyxy_px
     return x0 - x, y0 - y, x1 - x, y1 - y

@@ -28,7 +28,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.labelled import LabelledRegions
-from lae_tasks.prompts import read_prompts
+from lae_tasks.prompts import ScenePrompts, read_prompts
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
@@ -154,7 +154,8 @@ def _tile(night: Night, shard: str) -> Manifest:
     config, sources = night.config.tile, night.config.annotations
     # Read before anything else: if they say something new, the shard is to be done again.
     prompts = {s.scene_id: read_prompts(night.raw, sources, s) for s in scenes if sources}
-    settings = (config.fingerprint(), *(repr(each) for each in prompts.values()))
+    # Scenes of which nothing is said are not worked on again for it.
+    settings = (config.fingerprint(), *(repr(p) for p in prompts.values() if p != ScenePrompts()))
     work = Work(
         stage="tile",
         night=night.night,

@@ -68,8 +68,9 @@ _LABEL_SUFFIXES = frozenset({".txt", ".xml", ".json", ".geojson", ".yaml", ".yml
 
 def _prompt(scene: Scene, item: Annotation, seen: Counter[str]) -> Prompt:
     kind = PromptType.POINT if item.is_point else PromptType.BOX
-    identity = f"{scene.scene_id}|{kind}|{item.bbox_xyxy_px}|{item.category}"
-    seen[identity] += 1  # a data set may say the same twice
+    # Not its name: when that is corrected, the region and what stewards said of it stay.
+    identity = f"{scene.scene_id}|{kind}|{item.bbox_xyxy_px}"
+    seen[identity] += 1  # a data set may have two objects in one place
     digest = hashlib.sha256(f"{identity}|{seen[identity]}".encode()).hexdigest()
     return Prompt(
         prompt_id=digest[:16],

@@ -45,6 +45,8 @@ def automatic_masks(
     found: list[MaskProposal] = []
     crop_areas: list[int] = []
     for (x0, y0, x1, y1), layer in zip(crops, layers, strict=True):
+        if x0 == x1 or y0 == y1:
+            continue  # of an image a pixel wide
         crop = np.ascontiguousarray(image[y0:y1, x0:x1])
         masks = _masks_of_crop(model, crop, grids[layer], config)
         masks = _off_inner_borders(masks, [x0, y0, x1, y1], image)

@@ -40,6 +40,7 @@ _MIN_COVER = 0.5
 """A mask no longer fits a steward's box that keeps less than this share of its pixels, or that it
 fills less than this share as well as it filled its own."""
 
+_IMPORTED = "engine:imported"
 _SAME_BOX_IOU = 0.7
 """Two boxes of stewards with more overlap are two drawings of one thing."""
 
@@ -163,6 +164,7 @@ def _by_steward(
     elif bbox == (sent or region).bbox_xyxy_px:  # as the steward saw it: not moved
         bbox, mask = region.bbox_xyxy_px, decode_mask(region.mask_rle, region.bbox_xyxy_px)
     else:
+        bbox = _beyond_tile(bbox, sent, region) if sent else bbox
         mask = adjusted_mask(region, bbox)
     return _Object(
         region_id=verdict.region_id,
@@ -173,6 +175,18 @@ def _by_steward(
         score=1.0,
         source=STEWARD,
     )
+
+
+def _beyond_tile(bbox: BoxPx, sent: ReviewItem, region: Region) -> BoxPx:
+    """A steward's box of an object that goes on beyond the tile that they saw.
+
+    Sides that they left at the tile's border are the object's own.
+    """
+    x, y, width, height = sent.window_px
+    borders = (x, y, x + width, y + height)
+    edges = zip(bbox, sent.bbox_xyxy_px, borders, region.bbox_xyxy_px, strict=True)
+    x0, y0, x1, y1 = (own if now == was == border else now for now, was, border, own in edges)
+    return x0, y0, x1, y1
 
 
 def _without_twins(
@@ -198,7 +212,9 @@ def _without_twins(
         by_steward = item.source == STEWARD
         measure = "iou" if by_steward else config.nms_measure
         limit = _SAME_BOX_IOU if by_steward else config.nms_iou
-        if others and _overlap(item.bbox_xyxy_px, others, measure) > limit:
+        # A data set has each of its objects once, however closely they stand.
+        imported = item.source == _IMPORTED
+        if others and not imported and _overlap(item.bbox_xyxy_px, others, measure) > limit:
             left_out["duplicate of a steward's object"] += 1
             continue
         kept.append(item)
@@ -278,7 +294,8 @@ def _shown(
 ) -> list[tuple[Tile, _Object]]:
     """Which object is annotated on which tile, in the order of tiles and region ids.
 
-    An object that no tile shows enough of is annotated on the one that shows the most.
+    An object that no tile shows enough of is annotated on those that show most of it: enough of
+    what the best of them shows.
     """
     of_scene: defaultdict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
@@ -292,7 +309,7 @@ def _shown(
                 left_out["no tile shows it"] += 1
                 continue
             for tile_id, share in share_on.items():
-                if tile_id == best or share >= max(min_share, 1e-9):
+                if share >= max(min_share * share_on[best], 1e-9):
                     on_tile[tile_id].append(item)
     return [(tile, item) for tile in tiles for item in on_tile[tile.tile_id]]
 

@@ -19,7 +19,7 @@ STAGE = "classify"
 #: The "model" of a name that came with an imported annotation.
 _ANNOTATED = "annotation"
 #: Crops in memory at a time; batches of the model are formed inside, across images.
-_CROPS_AT_ONCE = 512
+_CROP_BYTES_AT_ONCE = 256 << 20
 
 
 def load_prompt(name: str) -> str:
@@ -58,11 +58,18 @@ def run(
     prompt = load_prompt(config.prompt)
     namer = _Namer(classifier, embedder, vocabulary, prompt)
     mosaic = Mosaic(tiles.values(), store)
-    for start in range(0, len(regions), _CROPS_AT_ONCE):
-        chunk = regions[start : start + _CROPS_AT_ONCE]
-        crops, missing = _crops(chunk, mosaic, config.crop_margin)
-        yield from missing
-        yield from namer.name([r for r in chunk if r.region_id in crops], crops)
+    waiting: list[tuple[Region, Image]] = []
+    for region in regions:
+        try:
+            waiting.append((region, mosaic.crop(region, config.crop_margin)))
+        except MissingObjectError as error:
+            yield Rejection(
+                rejected_id=region.region_id, stage=STAGE, reason="image gone", detail=str(error)
+            )
+        if sum(crop.nbytes for _, crop in waiting) >= _CROP_BYTES_AT_ONCE:
+            yield from namer.name(waiting)
+            waiting = []
+    yield from namer.name(waiting)
 
 
 class _Namer:
@@ -81,17 +88,16 @@ class _Namer:
         revisions = [classifier.revision, *([self._embedder.revision] if self._embedder else [])]
         self._revision = "+".join(revisions)
 
-    def name(
-        self, regions: Sequence[Region], crops: Mapping[str, Image]
-    ) -> Iterator[Done | Rejection]:
-        if not regions:
+    def name(self, crops: Sequence[tuple[Region, Image]]) -> Iterator[Done | Rejection]:
+        """Labels regions by their crops."""
+        if not crops:
             return
-        images = [crops[region.region_id] for region in regions]
+        images = [image for _, image in crops]
         # What its data set has a name for need not be asked.
-        unnamed = [image for image, r in zip(images, regions, strict=True) if not r.prompt_category]
+        unnamed = [image for region, image in crops if not region.prompt_category]
         replies = iter(self._classifier.reply(unnamed, self._prompt) if unnamed else ())
         second = self._second_opinion(images)
-        for region, image, opinion in zip(regions, images, second, strict=True):
+        for (region, image), opinion in zip(crops, second, strict=True):
             reply = None if region.prompt_category else next(replies)
             yield self._label(region, image, reply, opinion)
 
@@ -137,24 +143,3 @@ class _Namer:
             reply=reply.text if reply else "",
         )
         return Done(region.region_id, (label,))
-
-
-def _crops(
-    regions: Sequence[Region], mosaic: Mosaic, margin: float
-) -> tuple[dict[str, Image], list[Rejection]]:
-    """The crop of each region, by its id; and what has no picture any more."""
-    crops: dict[str, Image] = {}
-    missing: list[Rejection] = []
-    for region in regions:
-        try:
-            crops[region.region_id] = mosaic.crop(region, margin)
-        except MissingObjectError as error:
-            missing.append(
-                Rejection(
-                    rejected_id=region.region_id,
-                    stage=STAGE,
-                    reason="image gone",
-                    detail=str(error),
-                )
-            )
-    return crops, missing

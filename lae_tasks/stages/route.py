@@ -115,6 +115,7 @@ Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
+    ("mask_disagrees", Outcome.REVIEW, lambda c, _v, cfg: _is_poor_answer(c.region, cfg)),
     ("imported", Outcome.ACCEPT, lambda c, _v, _cfg: _is_imported(c.region)),
     ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
     ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
@@ -140,6 +141,14 @@ def _rule(
 def _is_imported(region: Region) -> bool:
     """Whether the region came with the name that its dataset gave it."""
     return region.prompt_category is not None
+
+
+def _is_poor_answer(region: Region, config: RouteConfig) -> bool:
+    """Whether the mask is not what the prompt was about, as far as box or model tell."""
+    if not _is_imported(region):
+        return False
+    fit = region.predicted_iou if region.prompt_iou is None else region.prompt_iou
+    return fit < config.min_prompt_iou
 
 
 def _is_doubtful_part(region: Region, config: RouteConfig) -> bool:

@@ -10,7 +10,7 @@ from lae_tasks.backends.protocols import MaskGenerator, MaskProposal
 from lae_tasks.choice import chosen, without_duplicates
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Scene, Tile
-from lae_tasks.geometry import encode_mask
+from lae_tasks.geometry import box_overlap, encode_mask
 from lae_tasks.joining import Thing, View, join
 from lae_tasks.stages.tile import load_image
 from lae_tasks.storage import MissingObjectError, Storage
@@ -97,7 +97,7 @@ class _Segmenter:
                     answered.append(prompt)
         if by_grid:
             masks += self._generator.generate(image)
-        kept = without_duplicates(masks, self._config, first=len(answered))
+        kept = without_duplicates(masks, self._config, len(answered)) if by_grid else masks
         self._counts[tile.tile_id]["duplicates"] += len(masks) - len(kept)
         unasked = [None] * (len(kept) - len(answered))
         return [
@@ -168,6 +168,14 @@ def _view(tile: Tile, mask: MaskProposal, prompt: Prompt | None) -> View:
     )
 
 
+def _fit(thing: Thing, prompt: Prompt) -> float | None:
+    """IoU of a thing's box with its prompt's; None for a point."""
+    if prompt.prompt_type is not PromptType.BOX:
+        return None
+    box, others = np.array(prompt.bbox_xyxy_px), np.array([thing.bbox_xyxy_px], dtype=np.float64)
+    return round(float(box_overlap(box, others)[0]), 4)
+
+
 def _region(thing: Thing) -> Region:
     first = thing.views[0]
     rle = encode_mask(thing.mask)
@@ -188,4 +196,5 @@ def _region(thing: Thing) -> Region:
         prompt_type=prompt.prompt_type if prompt else PromptType.GRID,
         seen_in_part=thing.seen_in_part,
         prompt_category=prompt.category if prompt else None,
+        prompt_iou=_fit(thing, prompt) if prompt else None,
     )

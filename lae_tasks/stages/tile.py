@@ -51,7 +51,12 @@ def run(
         try:
             result = _cut(scene, raw, store, config)
             if isinstance(result, Done) and scene.scene_id in prompts:
-                counts = {**result.counts, "unusable_annotations": asked.unusable}
+                counts = {
+                    **result.counts,
+                    "prompts": len(asked.prompts),
+                    "prompts_without_tile": 0 if result.outputs else len(asked.prompts),
+                    "unusable_annotations": asked.unusable,
+                }
                 result = Done(result.record_id, (*result.outputs, *asked.prompts), counts)
             yield result
         except UnreadableError as error:

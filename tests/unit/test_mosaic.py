@@ -53,6 +53,6 @@ def test_a_region_of_one_tile_is_cut_from_that(mosaic: Mosaic, picture: np.ndarr
 def test_a_very_large_crop_is_put_together_from_fewer_pixels(
     mosaic: Mosaic, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lae_tasks.mosaic, "_MAX_SIDE_PX", 34)
+    monkeypatch.setattr(lae_tasks.mosaic, "_MAX_SIDE_PX", 100)
     crop = mosaic.crop(make_region(bbox_xyxy_px=(0, 0, 300, 300), tile_id="s1-0-0-120x120"), 0.0)
     assert np.array_equal(crop, picture[::3, ::3])
