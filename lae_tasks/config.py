@@ -11,7 +11,7 @@ import json
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -90,6 +90,18 @@ class AnnotationSource(Section):
     format: Literal["coco", "dota", "fair1m", "hrsc", "nwpu", "voc", "xview", "yolo"]
     location: str = Field(description="Below raw: the folder of label files, or coco's or xview's")
     images: str = Field("", description="Below raw: the folder of its scenes; empty: all")
+
+    @field_validator("location", "images")
+    @classmethod
+    def _without_slashes_around(cls, value: str) -> str:
+        return value.strip("/")
+
+    @field_validator("location")
+    @classmethod
+    def _one_file_has_a_key(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("format") in ("coco", "xview"):
+            raise ValueError(f"{info.data['format']} is one file: give the file's key")
+        return value
 
 
 class SegmentConfig(Section):
@@ -339,16 +351,27 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
 
 
 def _known_keys(section: list[str]) -> list[str]:
-    model: Any = Config
+    """The keys of a section, or of an item of a list; none where they cannot be told."""
+    kind: Any = Config
     for part in section:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+        fields = getattr(kind, "model_fields", {})
+        if part in fields:
+            kind = fields[part].annotation
+        elif part.isdigit() and get_args(kind):
+            kind = get_args(kind)[0]
+        else:
+            return []
+    return list(getattr(kind, "model_fields", ()))
 
 
 def _line(node: yaml.Node | None, where: list[str]) -> int:
     """The line of a key in the file; that of its nearest parent where it is not there."""
     line = 1
     for part in where:
+        if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         pairs = {key.value: (key, value) for key, value in node.value}

@@ -15,7 +15,8 @@ from lae_tasks.errors import LaeError
 BoxXyxy = tuple[float, float, float, float]
 Corners = tuple[tuple[float, float], ...]
 
-#: The box of an object that a data set names without saying where it is. It counts as unusable.
+#: The box of what a data set names without saying where it is, and of a crowd, which is not one
+#: object. It counts as unusable.
 NOWHERE: BoxXyxy = (math.nan, math.nan, math.nan, math.nan)
 
 

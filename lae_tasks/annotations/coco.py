@@ -1,11 +1,12 @@
 """COCO instances: one JSON file with `images`, `annotations` and `categories` for all images.
 
 `bbox` is (x, y, width, height) in pixels from the image's upper left corner. Without it the box is
-that of `segmentation`: polygons, or RLE which pycocotools reads. Without that either, every visible
-keypoint (v = 2) is a point; an annotation with none of these has no place and counts as unusable.
+that of `segmentation`: polygons, or RLE which pycocotools reads. Without that either it is the box
+around the visible keypoints (v = 2), or a point if they have no width or no height; an annotation
+with none of these has no place and counts as unusable.
 
-A crowd (`iscrowd`) or an annotation with `ignore` is difficult: COCO's evaluation ignores both, as
-VOC's does objects that are difficult.
+A crowd (`iscrowd`) is not one object: it has no place either. It and an annotation with `ignore`
+are difficult: COCO's evaluation ignores both, as VOC's does objects that are difficult.
 """
 
 from collections import defaultdict
@@ -66,14 +67,13 @@ def read(
     stated = (number(image.get("width") or 0, place), number(image.get("height") or 0, place))
     check_size(stated, (width_px, height_px), place)
     return [
-        annotation
+        _annotation(entry, coco, (width_px, height_px), location)
         for entry in coco.annotations.get(str(image["id"]), [])
-        for annotation in _annotations(entry, coco, (width_px, height_px), location)
     ]
 
 
 def _parse(data: bytes, key: str) -> _Coco:
-    whole = load_json(data, key)
+    whole = load_json(data, key, _slim)
     images, categories = _by_id(whole, "images", key), _by_id(whole, "categories", key)
     by_image: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in dict_list(whole, "annotations", key):
@@ -81,6 +81,13 @@ def _parse(data: bytes, key: str) -> _Coco:
     names = {each: _name(category, "name", key) for each, category in categories.items()}
     files = ((_name(image, "file_name", key), image) for image in images.values())
     return _Coco(ImageIndex(files), dict(by_image), names)
+
+
+def _slim(entry: dict[str, Any]) -> dict[str, Any]:
+    """Drops, while parsing, the outline of what has a box: it is most of the file."""
+    if entry.get("bbox"):
+        entry.pop("segmentation", None)
+    return entry
 
 
 def _by_id(whole: dict[str, Any], what: str, key: str) -> dict[str, dict[str, Any]]:
@@ -102,10 +109,9 @@ def _name(entry: dict[str, Any], field: str, key: str) -> str:
     return value.strip()
 
 
-def _annotations(
+def _annotation(
     entry: dict[str, Any], coco: _Coco, size_px: tuple[int, int], key: str
-) -> list[Annotation]:
-    """One annotation, or one for each of its visible keypoints."""
+) -> Annotation:
     place = f"{key}, annotation {short(entry.get('id'))}"
     category_id = ident(entry.get("category_id"), "category_id", place)
     if category_id not in coco.categories:
@@ -115,7 +121,9 @@ def _annotations(
             "list it in 'categories'",
         )
     category = coco.categories[category_id]
-    difficult = any(whole_number(entry.get(name) or 0, place) for name in ("iscrowd", "ignore"))
+    difficult = _flag(entry, "ignore", place)
+    if _flag(entry, "iscrowd", place):
+        return Annotation(category, NOWHERE, difficult=True)
     if entry.get("bbox"):
         x, y, width, height = numbers(entry["bbox"], 4, "bbox", place)
         box = (x, y, x + width, y + height)
@@ -123,11 +131,17 @@ def _annotations(
         box = _segmentation_box(entry["segmentation"], size_px, place)
     else:
         points = _visible_points(entry.get("keypoints") or [], place)
-        return [
-            Annotation(category, (x, y, x, y), is_point=True, difficult=difficult)
-            for x, y in points
-        ] or [Annotation(category, NOWHERE, difficult=difficult)]
-    return [Annotation(category, box, difficult=difficult)]
+        box = envelope(points)
+        if box[0] == box[2] or box[1] == box[3]:
+            x, y = points[0]
+            return Annotation(category, (x, y, x, y), is_point=True, difficult=difficult)
+    return Annotation(category, box, difficult=difficult)
+
+
+def _flag(entry: dict[str, Any], name: str, place: str) -> bool:
+    """What is 0 or 1, or false or true; False without it."""
+    value = entry.get(name) or 0
+    return value is True or whole_number(value, place) != 0
 
 
 def _visible_points(keypoints: object, place: str) -> list[tuple[float, float]]:

@@ -11,13 +11,15 @@ from lae_tasks.storage import MissingObjectError, Storage
 
 T = TypeVar("T")
 
-#: A night works on few data sets at a time, and a parsed one may be large.
-_N_KEPT = 2
+#: A night works on few data sets at a time, and a parsed one may be large. The last was used last.
+_N_KEPT = 8
 _kept: dict[tuple[str, str, str, str], Any] = {}
 
 
 def parsed(storage: Storage, key: str, parse: Callable[[bytes, str], T]) -> T:
     """The parsed content of an object, kept as long as its etag stays the same.
+
+    Of many objects the least recently used goes first.
 
     Args:
         storage: Where the object lies.
@@ -31,16 +33,18 @@ def parsed(storage: Storage, key: str, parse: Callable[[bytes, str], T]) -> T:
     if info is None:
         raise _no_such_file(key)
     name = (storage.uri, key, info.etag, parse.__module__)
-    if name not in _kept:
+    value: T
+    if name in _kept:
+        value = _kept.pop(name)
+    else:
         try:
             value = parse(storage.read(key), key)
         except MissingObjectError as error:
             raise _no_such_file(key) from error
         while len(_kept) >= _N_KEPT:
             _kept.pop(next(iter(_kept)))
-        _kept[name] = value
-    kept: T = _kept[name]
-    return kept
+    _kept[name] = value
+    return value
 
 
 def _no_such_file(key: str) -> AnnotationError:

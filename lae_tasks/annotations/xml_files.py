@@ -86,13 +86,13 @@ def child_number(element: Element, tag: str, key: str) -> float:
 
 
 def flag(element: Element, tag: str, key: str) -> bool:
-    """A child that is 0 or 1; without it, or empty, False.
+    """A child that is 0 or 1; without it, empty, or `Unspecified` as VOC has it, False.
 
     Raises:
         AnnotationError: If it is something else.
     """
     said = (element.findtext(tag) or "").strip()
-    if said not in ("", "0", "1"):
+    if said not in ("", "0", "1", "Unspecified"):
         place = place_of(child(element, tag, key), key)
         raise AnnotationError(place, f"<{tag}> is {short(said)}", "write 0 or 1")
     return said == "1"

@@ -1,6 +1,7 @@
 """segment_anything's models: ViT-B, ViT-L, ViT-H, or the small model of the demo."""
 
 import pickle
+import struct
 import textwrap
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from lae_tasks.errors import ConfigError
 
 #: On a CPU, prompts are decoded in batches whose copies of the embedded image stay in its cache.
 _CACHE_BYTES = 8 * 2**20
+
+#: What torch raises, beside its own errors, on an empty or damaged file or one of something else.
+_DAMAGE = (LookupError, AttributeError, ValueError, AssertionError, EOFError, struct.error)
 
 
 class SegmentAnything:
@@ -146,7 +150,10 @@ def _fill(sam: Sam, model_type: str, path: Path, mapped: bool) -> None:
     except pickle.UnpicklingError as error:
         # Not torch's text, which advises to run the code.
         raise _mismatch(model_type, path, "more than weights, or none, are in it") from error
-    except (RuntimeError, TypeError, OSError, EOFError) as error:
+    except _DAMAGE as error:  # its text, such as `101`, says nothing
+        reason = "the file is empty or damaged, or holds something else"
+        raise _mismatch(model_type, path, reason) from error
+    except (RuntimeError, TypeError, OSError) as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …")
         raise _mismatch(model_type, path, reason) from error
 

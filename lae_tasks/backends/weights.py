@@ -38,6 +38,11 @@ def sam_checkpoint(config: SegmentConfig) -> Path:
         name = str(config.checkpoint)
         folder = _folder(name, "config.json", setting, ("*.json", "*.safetensors"))
         if not (folder / "model.safetensors").is_file():
+            if (folder / "model.safetensors.index.json").is_file():
+                raise ConfigError(
+                    f"{setting} {folder}: weights in several files are not read; "
+                    "give one model.safetensors"
+                )
             raise ConfigError(
                 f"{setting} {folder}: no model.safetensors in it; other weights are not read, "
                 "for a pickle could run code"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lae_tasks.config import Config, load_config, preset_names
+from lae_tasks.config import AnnotationSource, Config, load_config, preset_names
 from lae_tasks.errors import ConfigError
 
 
@@ -83,6 +83,19 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             ":4: vocabulary: 'large ship' and 'Large-Ship' are the same name",
         ),
         (MINIMAL + "vocabulary: [ship, '']\n", ":4: vocabulary: '' is no name"),
+        (
+            MINIMAL + "annotations:\n  - {format: dota, location: x}\n"
+            "  - format: dota\n    location: y\n    imags: z\n",
+            r":8: annotations\.1\.imags: unknown key; did you mean images\?",
+        ),
+        (
+            MINIMAL + "annotations: [{format: dota, location: x, zzz: {a: 1}}]\n",
+            r":4: annotations\.0\.zzz: unknown key; `lae config --schema` lists the keys",
+        ),
+        (
+            MINIMAL + "annotations: [{format: coco, location: /}]\n",
+            r":4: annotations\.0\.location: coco is one file: give the file's key",
+        ),
         ("- a\n", "expected keys and values"),
         ("a: 1\nb: [\n", ":3: not valid YAML: expected the node content"),
     ],
@@ -96,6 +109,12 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     (tmp_path / "lae.yaml").write_bytes(MINIMAL.encode("utf-16"))
     with pytest.raises(ConfigError, match="not UTF-8; save it as UTF-8"):
         load_config(tmp_path / "lae.yaml")
+
+
+def test_slashes_around_a_data_sets_places_are_no_part_of_them() -> None:
+    source = AnnotationSource(format="dota", location="/DOTA/labelTxt/", images="DOTA/images//")
+    assert (source.location, source.images) == ("DOTA/labelTxt", "DOTA/images")
+    assert AnnotationSource(format="dota", location="").location == ""
 
 
 def test_problems_are_told_in_the_order_of_their_lines(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from lae_tasks.annotations import Annotation, AnnotationError, coco
+from lae_tasks.annotations import Annotation, AnnotationError, coco, read_annotations
 from lae_tasks.annotations.coco_rle import rle_box
 from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import mask_bbox
@@ -42,10 +42,25 @@ def test_a_box_is_x_y_width_height(storage):
     assert read(storage, data) == [Annotation("Schiff (groß)", (10.5, 5.0, 30.5, 13.25))]
 
 
-def test_a_crowd_and_what_is_ignored_are_difficult(storage):
+@pytest.mark.parametrize("yes", [1, True])
+def test_what_is_ignored_is_difficult(storage, yes):
     box = {"bbox": [1, 1, 5, 5]}
-    crowd, ignored, plain = read(storage, dataset(box | {"iscrowd": 1}, box | {"ignore": 1}, box))
-    assert (crowd.difficult, ignored.difficult, plain.difficult) == (True, True, False)
+    ignored, plain = read(storage, dataset(box | {"ignore": yes}, box | {"ignore": False}))
+    assert (ignored.difficult, plain.difficult) == (True, False)
+
+
+@pytest.mark.parametrize("yes", [1, True])
+def test_a_crowd_is_not_one_object(storage, yes):
+    box = {"bbox": [1, 1, 5, 5]}
+    storage.write("x.json", dataset(box | {"iscrowd": yes}, box | {"iscrowd": False}))
+    found = read_annotations(storage, "coco", "x.json", "train/P1.png", WIDTH, HEIGHT)
+    assert (len(found.items), found.unusable) == (1, 1)
+
+
+def test_the_outline_of_what_has_a_box_is_not_kept():
+    polygon = {"segmentation": [[1, 1, 5, 1, 5, 5]]}
+    parsed = coco._parse(dataset(polygon | {"bbox": [1, 1, 5, 5]}, polygon), "x.json")
+    assert ["segmentation" in entry for entry in parsed.annotations["7"]] == [False, True]
 
 
 @pytest.mark.parametrize("bbox", [{}, {"bbox": []}, {"bbox": None}])
@@ -63,8 +78,8 @@ def test_without_a_box_an_rle_gives_it(storage, compressed):
     if not compressed:
         # Columns of 40: 50 empty ones, then 4 zeros, 5 ones and 31 zeros of each.
         rle["counts"] = [50 * 40 + 4, *[5, 35] * 9, 5, 31]
-    (found,) = read(storage, dataset({"segmentation": rle, "iscrowd": 1}))
-    assert found == Annotation("Schiff (groß)", (50.0, 4.0, 60.0, 9.0), difficult=True)
+    (found,) = read(storage, dataset({"segmentation": rle}))
+    assert found == Annotation("Schiff (groß)", (50.0, 4.0, 60.0, 9.0))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 50), st.integers(0, 30))
@@ -98,13 +113,16 @@ def test_every_rle_of_pycocotools_is_read(seed, share):
     assert box == tuple(map(float, mask_bbox(mask) if mask.any() else (0, 0, 0, 0)))
 
 
-def test_without_any_box_visible_keypoints_are_points(storage):
-    keypoints = [12, 8, 2, 0, 0, 0, 13.5, 9, 1, 20, 10, 2]
+def test_without_any_box_it_is_around_the_visible_keypoints(storage):
+    keypoints = [12, 10, 2, 0, 0, 0, 13.5, 90, 1, 20, 8, 2]
     data = dataset({"keypoints": keypoints, "num_keypoints": 3})
-    assert read(storage, data) == [
-        Annotation("Schiff (groß)", (12.0, 8.0, 12.0, 8.0), is_point=True),
-        Annotation("Schiff (groß)", (20.0, 10.0, 20.0, 10.0), is_point=True),
-    ]
+    assert read(storage, data) == [Annotation("Schiff (groß)", (12.0, 8.0, 20.0, 10.0))]
+
+
+@pytest.mark.parametrize("keypoints", [[12, 8, 2], [12, 8, 2, 20, 8, 2], [12, 8, 2, 12, 9, 2]])
+def test_keypoints_that_span_no_box_are_one_point(storage, keypoints):
+    (found,) = read(storage, dataset({"keypoints": keypoints}))
+    assert found == Annotation("Schiff (groß)", (12.0, 8.0, 12.0, 8.0), is_point=True)
 
 
 def test_an_annotation_without_a_place_is_not_lost(storage):
@@ -145,6 +163,18 @@ def test_the_file_is_parsed_once_and_again_when_it_changes(storage, monkeypatch)
     assert len(reads) == 1
     assert read(storage, dataset(*[{"bbox": [1, 1, 5, 5]}] * 2))[1:]
     assert len(reads) == 2
+
+
+def test_of_many_files_the_least_recently_used_goes_first(storage, monkeypatch):
+    reads = []
+    once = storage.read
+    monkeypatch.setattr(storage, "read", lambda key: reads.append(key) or once(key))
+    names = [f"{count}.json" for count in range(9)]
+    for name in names:
+        storage.write(name, dataset())
+    for name in (*names[:8], "0.json", "8.json", "0.json", "1.json"):
+        coco.read(storage, name, "train/P1.png", WIDTH, HEIGHT)
+    assert reads == [*names, "1.json"]
 
 
 def test_ids_may_be_numbers_here_and_texts_there(storage):

@@ -183,3 +183,10 @@ def test_what_is_not_voc_is_refused(storage, old, new, words):
 def test_entities_are_neither_expanded_nor_fetched(storage, doctype):
     with pytest.raises(AnnotationError, match="it has a DOCTYPE"):
         read(storage, doctype + b"<annotation><object><name>ship</name></object></annotation>")
+
+
+def test_a_difficulty_that_is_unspecified_is_none(storage):
+    data = DIOR.replace(b"<difficult>1<", b"<difficult>Unspecified<")
+    storage.write("Annotations/00001.xml", data)
+    found = voc.read(storage, "Annotations", "00001.jpg", 800, 800)
+    assert [each.difficult for each in found] == [False, False]

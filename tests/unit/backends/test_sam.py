@@ -72,6 +72,23 @@ def test_a_registry_checkpoint_loads_and_a_mismatched_one_does_not(tmp_path: Pat
             check_checkpoint(make_config("vit_b", path))
 
 
+@pytest.mark.parametrize("content", [b"", b"errors\n", b"version https://git-lfs", b"X\x01", b"K"])
+def test_a_file_of_something_else_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"not the weights of vit_b \((the file is empty|more)"):
+        check_checkpoint(make_config("vit_b", path))
+
+
+def test_weights_with_numbers_as_names_are_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({1: torch.ones(1)}, path)
+    with pytest.raises(
+        ConfigError, match=r"not the weights of vit_b \(the file is empty or damaged"
+    ):
+        check_checkpoint(make_config("vit_b", path))
+
+
 def test_a_checkpoint_of_an_old_torch_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)

@@ -57,6 +57,16 @@ def test_what_is_missing_is_missed_before_anything_is_read(tmp_path: Path, part:
     assert not (tmp_path / "s").exists()
 
 
+def test_weights_in_several_files_are_told(tmp_path: Path) -> None:
+    config = SegmentConfig(model_type="sam2", checkpoint=tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"no model\.safetensors in it"):
+        sam_revision(config)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"several files .*give one model\.safetensors"):
+        sam_revision(config)
+
+
 def test_weights_that_change_under_a_night_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     for number in range(3):  # two shards
