@@ -191,8 +191,7 @@ class RouteConfig(Section):
         "iou", description="containment: intersection over the smaller box, so parts go too"
     )
     min_prompt_iou: Share = Field(
-        0.5,
-        description="A mask that fits its prompt worse than this, or a poor one, goes to review",
+        0.5, description="An imported box's mask that fits it worse than this goes to review"
     )
     review_seen_in_part: bool = Field(
         True, description="An object that was seen in part only goes to review"

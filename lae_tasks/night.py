@@ -28,7 +28,7 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.labelled import LabelledRegions
-from lae_tasks.prompts import ScenePrompts, read_prompts
+from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.stages import classify, ingest, route, segment, tile
@@ -152,6 +152,7 @@ def _tile(night: Night, shard: str) -> Manifest:
     scenes = shards[shard]
     ids = [scene.scene_id for scene in scenes]
     config, sources = night.config.tile, night.config.annotations
+    require_annotations(night.raw, sources)
     # Read before anything else: if they say something new, the shard is to be done again.
     prompts = {s.scene_id: read_prompts(night.raw, sources, s) for s in scenes if sources}
     # Scenes of which nothing is said are not worked on again for it.

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from lae_tasks.annotations import Annotation, AnnotationError, read_annotations
 from lae_tasks.config import AnnotationSource
 from lae_tasks.contracts import Prompt, PromptType, Scene
+from lae_tasks.errors import ConfigError
 from lae_tasks.storage import Storage
 
 
@@ -50,6 +51,16 @@ def read_prompts(raw: Storage, sources: Sequence[AnnotationSource], scene: Scene
             unusable += found.unusable
             prompts += [_prompt(scene, item, seen) for item in found.items]
     return ScenePrompts(tuple(prompts), unusable)
+
+
+def require_annotations(raw: Storage, sources: Sequence[AnnotationSource]) -> None:
+    """Raises ConfigError if nothing lies where a source should: a misspelt place says nothing."""
+    for source in sources:
+        if next(iter(raw.list(source.location)), None) is None:
+            raise ConfigError(
+                f"annotations.location {source.location!r}: nothing lies there in {raw.uri}; "
+                "check the spelling, or leave the source out"
+            )
 
 
 def is_annotation(key: str, sources: Sequence[AnnotationSource]) -> bool:

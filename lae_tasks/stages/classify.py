@@ -19,7 +19,7 @@ STAGE = "classify"
 #: The "model" of a name that came with an imported annotation.
 _ANNOTATED = "annotation"
 #: Crops in memory at a time; batches of the model are formed inside, across images.
-_CROP_BYTES_AT_ONCE = 256 << 20
+_CROPS_AT_ONCE, _CROP_BYTES_AT_ONCE = 512, 256 << 20
 
 
 def load_prompt(name: str) -> str:
@@ -59,16 +59,20 @@ def run(
     namer = _Namer(classifier, embedder, vocabulary, prompt)
     mosaic = Mosaic(tiles.values(), store)
     waiting: list[tuple[Region, Image]] = []
+    waiting_bytes = 0
     for region in regions:
         try:
-            waiting.append((region, mosaic.crop(region, config.crop_margin)))
+            crop = mosaic.crop(region, config.crop_margin)
         except MissingObjectError as error:
             yield Rejection(
                 rejected_id=region.region_id, stage=STAGE, reason="image gone", detail=str(error)
             )
-        if sum(crop.nbytes for _, crop in waiting) >= _CROP_BYTES_AT_ONCE:
+            continue
+        waiting.append((region, crop))
+        waiting_bytes += crop.nbytes
+        if len(waiting) == _CROPS_AT_ONCE or waiting_bytes >= _CROP_BYTES_AT_ONCE:
             yield from namer.name(waiting)
-            waiting = []
+            waiting, waiting_bytes = [], 0
     yield from namer.name(waiting)
 
 

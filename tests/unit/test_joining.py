@@ -98,16 +98,63 @@ def test_a_car_at_the_border_is_no_part_of_the_car_park() -> None:
     assert things[0].seen_in_part
 
 
-def test_a_prompt_has_one_region_however_its_views_agree() -> None:
-    prompt = Prompt(
-        prompt_id="p",
+def test_things_that_meet_in_no_pixel_of_a_corner_are_no_error() -> None:
+    rows, columns = np.mgrid[:200, :200]
+    views = []
+    for middle in (180, 220):  # two roads aslant, on either side of the corner
+        road = np.abs(rows + columns - middle) < 5
+        views += [make_view((x, y, 120, 120), road) for x in (0, 80) for y in (0, 80)]
+    assert len(joined(views, 200, 200)) >= 2
+
+
+def test_a_view_that_stops_short_of_the_border_is_not_the_whole() -> None:
+    windows = [(0, 0, 120, 100), (80, 0, 120, 100), (160, 0, 120, 100)]
+    road = rectangle((100, 280), (10, 40, 270, 60))
+    short = rectangle((100, 280), (84, 40, 196, 60))  # four pixels short of both borders
+    views = [make_view(windows[0], road), make_view(windows[1], short), make_view(windows[2], road)]
+    (thing,) = joined(views, 280, 100)
+    assert thing.bbox_xyxy_px == (10, 40, 270, 60)
+
+
+def test_what_has_a_view_of_its_own_is_not_part_of_what_it_stands_on() -> None:
+    building = rectangle((100, 200), (82, 20, 180, 80))
+    roof_box = rectangle((100, 200), (100, 30, 140, 50))
+    views = [make_view(window, full) for window in (LEFT, RIGHT) for full in (building, roof_box)]
+    assert sorted(t.bbox_xyxy_px for t in joined(views, 200, 100)) == [
+        (82, 20, 180, 80),
+        (100, 30, 140, 50),
+    ]
+
+
+def test_a_prompts_thing_is_not_the_grids_too() -> None:
+    ship = rectangle((100, 200), (90, 10, 112, 20))
+    prompted = make_view(LEFT, ship, prompt=make_prompt("p"))
+    (thing,) = joined([prompted, make_view(RIGHT, ship)], 200, 100)
+    assert thing.views == (prompted,)
+
+
+def test_a_prompt_that_no_tile_shows_whole_is_all_of_its_views() -> None:
+    runway = rectangle((100, 200), (10, 40, 190, 60))
+    stray = rectangle((100, 200), (130, 80, 140, 90))
+    views = [make_view(LEFT, runway, prompt=make_prompt("p"))]
+    views.append(make_view(RIGHT, stray, prompt=make_prompt("p")))
+    (thing,) = joined(views, 200, 100)
+    assert thing.bbox_xyxy_px == (10, 40, 140, 90)
+
+
+def make_prompt(prompt_id: str) -> Prompt:
+    return Prompt(
+        prompt_id=prompt_id,
         scene_id="s1",
         prompt_type=PromptType.BOX,
         bbox_xyxy_px=(0, 0, 200, 100),
         category="harbour",
         difficult=False,
     )
-    other = prompt.model_copy(update={"prompt_id": "q"})
+
+
+def test_a_prompt_has_one_region_however_its_views_agree() -> None:
+    prompt, other = make_prompt("p"), make_prompt("q")
     left = make_view(LEFT, rectangle((100, 200), (10, 10, 120, 30)), prompt=prompt)
     right = make_view(RIGHT, rectangle((100, 200), (80, 60, 190, 90)), prompt=prompt)
     same_place = make_view(RIGHT, rectangle((100, 200), (80, 60, 190, 90)), prompt=other)

@@ -7,7 +7,8 @@ import pytest
 
 from lae_tasks.config import AnnotationSource
 from lae_tasks.contracts import PromptType, Scene
-from lae_tasks.prompts import is_annotation, read_prompts
+from lae_tasks.errors import ConfigError
+from lae_tasks.prompts import is_annotation, read_prompts, require_annotations
 from lae_tasks.storage import LocalStorage
 from tests.records import make_scene
 
@@ -36,6 +37,23 @@ def test_each_annotation_is_a_prompt_of_its_own(raw: LocalStorage) -> None:
     assert (first.category, first.prompt_type) == ("ship", PromptType.BOX)
     assert first.prompt_id != second.prompt_id
     assert found == read_prompts(raw, [DOTA], scene_at("dota/images/P0001.png"))
+
+
+def test_a_name_that_is_corrected_makes_no_other_prompt(raw: LocalStorage) -> None:
+    scene = scene_at("dota/images/P0001.png")
+    before = read_prompts(raw, [DOTA], scene).prompts
+    text = raw.read("dota/labelTxt/P0001.txt").replace(b"ship", b"barge")
+    raw.write("dota/labelTxt/P0001.txt", text)
+    after = read_prompts(raw, [DOTA], scene).prompts
+    assert [p.prompt_id for p in after] == [p.prompt_id for p in before]
+    assert {p.category for p in after} == {"barge"}
+
+
+def test_a_source_where_nothing_lies_is_told(raw: LocalStorage) -> None:
+    require_annotations(raw, [DOTA])
+    wrong = AnnotationSource(format="dota", location="dota/labels")
+    with pytest.raises(ConfigError, match="'dota/labels': nothing lies there"):
+        require_annotations(raw, [wrong])
 
 
 def test_a_source_speaks_of_its_own_images_only(raw: LocalStorage) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from lae_tasks.contracts import Outcome, VerdictAction
+from lae_tasks.contracts import Outcome, ReviewItem, VerdictAction
 from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.releases.assemble import adjusted_mask, assemble
@@ -90,13 +90,55 @@ def test_what_lies_on_the_ground_has_area_and_place(world):
     assert all(entry["area_m2"] > 0 and len(entry["lon_lat"]) == 2 for entry in told["annotations"])
 
 
-def test_an_object_larger_than_any_tile_is_on_the_one_that_shows_most(world):
+def test_an_object_larger_than_any_tile_is_on_all_that_show_as_much_as_they_can(world):
     scene_id = next(iter(world.state.tiles.values())).scene_id
     template = next(iter(world.state.regions.values()))
     verdict = world.judge("drawn", VerdictAction.ADD, category="lake", bbox=(0, 0, 448, 448))
     assert verdict.scene_id == scene_id == template.scene_id
     shown = [a for a in assemble(world.state, world.config).annotations if a.category == "lake"]
-    assert [(a.image_id, a.area_px) for a in shown] == [(1, 256 * 256)]
+    assert [(a.image_id, a.area_px) for a in shown] == [(n, 256 * 256) for n in (1, 2, 3, 4)]
+
+
+def test_a_part_that_a_steward_moves_keeps_what_lies_beyond_the_tile(world):
+    region_id = world.region_ids()[0]
+    tile = next(iter(world.state.tiles.values()))
+    x, y, width, _ = tile.window_px
+    bbox = (x + width - 60, y + 10, x + width + 40, y + 50)
+    region = make_region(region_id=region_id, tile_id=tile.tile_id, bbox_xyxy_px=bbox)
+    region = region.model_copy(update={"scene_id": tile.scene_id})
+    world.state.regions[region_id] = region
+    seen = (bbox[0], bbox[1], x + width, bbox[3])
+    item = ReviewItem(
+        region_id=region_id,
+        task_key="task",
+        tile_id=tile.tile_id,
+        scene_id=tile.scene_id,
+        window_px=tile.window_px,
+        category="ship",
+        bbox_xyxy_px=seen,
+    )
+    world.state.review_items[item.record_id] = item
+    moved = (seen[0], seen[1] + 2, seen[2], seen[3])
+    world.judge(region_id, VerdictAction.ADJUST, bbox=moved)
+    boxes = {
+        a.region_id: a.bbox_scene_xyxy_px for a in assemble(world.state, world.config).annotations
+    }
+    assert boxes[region_id] == (bbox[0], bbox[1] + 2, bbox[2], bbox[3])
+
+
+def test_imported_neighbours_stay_beside_a_stewards_object(world):
+    first, second = world.region_ids()[:2]
+    for number, region_id in enumerate((first, second)):
+        old = world.state.regions[region_id]
+        x0, y0, x1, y1 = world.state.regions[first].bbox_xyxy_px
+        values = {"bbox_xyxy_px": (x0, y0 + number, x1, y1), "scene_id": old.scene_id}
+        region = make_region(region_id=region_id, tile_id=old.tile_id, **values)
+        world.state.regions[region_id] = region
+        change = {"rule": "imported", "category": "ship"}
+        decision = world.state.decisions[region_id].model_copy(update=change)
+        world.state.decisions[region_id] = decision
+    world.judge(first, VerdictAction.ACCEPT)
+    assert {first, second} <= set(objects_of(assemble(world.state, world.config)))
 
 
 def test_what_waits_or_was_rejected_is_out_and_counted(world):

@@ -52,6 +52,13 @@ def region(region_id: str = "r1", **values: Any) -> Region:
         ({"category_said": None, "token_confidence": None}, {}, "reject unrecognized"),
         ({"category_said": None}, {"prompt_category": "ship"}, "reject unrecognized"),
         ({"token_confidence": None}, {"prompt_category": "ship"}, "accept imported"),
+        ({}, {"prompt_category": "ship", "prompt_iou": 0.4}, "review mask_disagrees"),
+        ({}, {"prompt_category": "ship", "predicted_iou": 0.1}, "review mask_disagrees"),
+        (
+            {},
+            {"prompt_category": "ship", "predicted_iou": 0.1, "prompt_iou": 0.6},
+            "accept imported",
+        ),
         ({"category_said": "barge", "crop_std": 0.0}, {"prompt_category": "x"}, "accept imported"),
         ({}, {"area_px": 19}, "reject too_small"),
         ({}, {"bbox_xyxy_px": (10, 10, 210, 20)}, "reject too_long"),

@@ -138,9 +138,11 @@ def test_the_grid_looks_for_more_if_asked(store: LocalStorage) -> None:
     assert len(run(tiles, store, prompts)[0]) == 1
     both = CONFIG.model_copy(update={"grid_beside_prompts": True})
     regions, _, _ = run(tiles, store, prompts, both)
-    kinds = sorted(r.prompt_type.value for r in regions)
-    assert kinds.count("box") == 1
-    assert any(r.bbox_xyxy_px == (10, 50, 40, 80) for r in regions)
+    assert {(r.prompt_type.value, r.bbox_xyxy_px) for r in regions} == {
+        ("box", (90, 5, 110, 15)),
+        ("grid", (10, 50, 40, 80)),
+    }
+    assert len(regions) == 2
 
 
 def test_a_rendition_that_is_gone_rejects_its_tile_only(store: LocalStorage) -> None:
