@@ -193,9 +193,9 @@ class Bench:
 
 
 def predicted_ious(config: SegmentConfig, image: Image, threads: int) -> Floats:
-    """What a model thinks of all its masks of 16 x 16 points."""
+    """What a model thinks of all its masks of 10 x 10 points."""
     embedded = SegmentAnything(config, threads).embed(image)
-    steps = (np.arange(16, dtype=np.float32) + 0.5) / 16
+    steps = (np.arange(10, dtype=np.float32) + 0.5) / 10
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     points = grid * np.array([image.shape[1], image.shape[0]], dtype=np.float32)
     return np.concatenate([some.predicted_iou for some in embedded.at_points(points, -np.inf)])

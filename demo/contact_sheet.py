@@ -47,7 +47,8 @@ def contact_sheet(cells: Sequence[Cell]) -> Image.Image:
         sheet.paste(drawn, (left + indent[0], top + indent[1]))
         count = len(cell.regions)
         text = f"{cell.name}: {count} region{'' if count == 1 else 's'}"
-        draw.text((left, top + CELL_PX[1] + 6), text, fill="black", font=font)
+        place = left + CELL_PX[0] // 2, top + CELL_PX[1] + 6
+        draw.text(place, text, fill="black", font=font, anchor="ma")
     return sheet
 
 

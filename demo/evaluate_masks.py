@@ -3,7 +3,7 @@
     python -m demo.evaluate_masks [--imagery DIR] [--contact-sheet OUT.png]
 
 Scenes are ingested, tiled and segmented by the engine's own stages, with the demo's settings. The
-figures are printed and written to ``demo/models/sam/masks.json``:
+figures are printed and written to ``demo/models/masks.json``:
 
 * ``synthetic``: recall of the objects of the ten categories at mask IoU 0.5, by COCO's sizes, in
   scenes of 1,024 px that nothing was trained on: for the paper's choice of regions (the 10 largest
@@ -13,7 +13,8 @@ figures are printed and written to ``demo/models/sam/masks.json``:
 * ``imagery``: recall by box IoU 0.5 in the real images of DIR, of whose truth, ``truth/coco.json``,
   there are boxes only. The demo's model never saw a real image.
 
-A contact sheet shows the regions of the real images. What was not measured this time, stays.
+A contact sheet shows the regions of the real images. What was not measured this time stays in the
+file, if it is of the same model.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from rich.table import Table
 
 from demo.contact_sheet import Cell, contact_sheet
 from demo.cutting import SIDE_PX, Cutting
-from demo.evaluate_models import demo_config
+from demo.evaluate_models import checksums, demo_config
 from demo.metrics import mask_overlaps, mean
 from demo.scenes import SyntheticScene, generate_scene
 from demo.scenes.world import encode_mask
@@ -267,11 +268,14 @@ def main() -> None:
     parser.add_argument("--cut-scenes", type=int, default=CUT_SCENES, help="of 512 px; 0 for none")
     parser.add_argument("--imagery", type=Path, help="folder of real images")
     parser.add_argument("--contact-sheet", type=Path, help="picture of the real images' regions")
-    parser.add_argument("--output", type=Path, default=MODELS / "sam" / "masks.json")
+    parser.add_argument("--output", type=Path, default=MODELS / "masks.json")
     args = parser.parse_args()
     if args.contact_sheet and not args.imagery:
         parser.error("--contact-sheet needs --imagery")
+    sha256 = checksums(MODELS)["sam/model.safetensors"]
     figures: Figures = json.loads(args.output.read_text()) if args.output.is_file() else {}
+    if figures.get("sha256") != sha256:
+        figures = {"sha256": sha256}
     if args.scenes:
         figures["synthetic"] = synthetic_figures(args.scenes)
     if args.cut_scenes:
