@@ -39,7 +39,7 @@ from rich.table import Table
 
 from demo.contact_sheet import Cell, contact_sheet
 from demo.cutting import SIDE_PX, Cutting
-from demo.evaluate_models import checksums, demo_config
+from demo.evaluate_models import checksums, demo_config, used_settings
 from demo.metrics import mask_overlaps, mean
 from demo.scenes import SyntheticScene, generate_scene
 from demo.scenes.world import encode_mask
@@ -272,10 +272,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.contact_sheet and not args.imagery:
         parser.error("--contact-sheet needs --imagery")
-    sha256 = checksums(MODELS)["sam/model.safetensors"]
+    made_by = {
+        "sha256": checksums(MODELS)["sam/model.safetensors"],
+        "segment": used_settings(demo_config(MODELS))["segment"],
+    }
     figures: Figures = json.loads(args.output.read_text()) if args.output.is_file() else {}
-    if figures.get("sha256") != sha256:
-        figures = {"sha256": sha256}
+    if figures.get("made_by") != made_by:  # figures of another model say nothing of this one
+        figures = {"made_by": made_by}
     if args.scenes:
         figures["synthetic"] = synthetic_figures(args.scenes)
     if args.cut_scenes:
