@@ -1,7 +1,7 @@
 """Which of a tile's masks are worth keeping."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,52 @@ T = TypeVar("T")
 #: (https://cocodataset.org/#detection-eval).
 _SIZE_CLASSES_PX = (32**2, 96**2)
 #: So much of a mask has to lie in another to be within it: masks' edges are never quite the same.
-WITHIN = 0.9
+_WITHIN = 0.9
 
 
-def quality(mask: MaskProposal) -> float:
+class Scored(Protocol):
+    """A mask in any form, with the model's scores."""
+
+    @property
+    def predicted_iou(self) -> float:
+        """What the model thinks of it."""
+
+    @property
+    def stability_score(self) -> float:
+        """How little it changes with the threshold."""
+
+
+def quality(mask: Scored) -> float:
     """How good a mask is: what the model thinks of it, times its stability."""
     return mask.predicted_iou * mask.stability_score
+
+
+def is_one_thing(
+    shared_px: npt.ArrayLike,
+    one_px: npt.ArrayLike,
+    other_px: npt.ArrayLike,
+    min_iou: float,
+    nested_share: float,
+) -> npt.NDArray[np.bool_]:
+    """Whether two masks show one thing, or which of many pairs do.
+
+    Their IoU is `min_iou` or more, or one lies within the other and fills more than `nested_share`
+    of it. Smaller parts are things of their own: a car is not the car park.
+
+    Args:
+        shared_px: Pixels that both have.
+        one_px: Pixels of the one.
+        other_px: Pixels of the other.
+        min_iou: The least IoU.
+        nested_share: The share of the larger that a mask within it may fill.
+    """
+    shared, one, other = (
+        np.asarray(each, dtype=np.float64) for each in (shared_px, one_px, other_px)
+    )
+    smaller, larger = np.minimum(one, other), np.maximum(one, other)
+    alike = shared >= min_iou * (one + other - shared)
+    nested = (shared > _WITHIN * smaller) & (smaller > nested_share * larger)
+    return np.asarray(alike | nested)
 
 
 def without_duplicates(
@@ -29,22 +69,16 @@ def without_duplicates(
 ) -> list[MaskProposal]:
     """Of masks that are one thing the best stays; the others' order does not change.
 
-    Two masks are one thing if their IoU is `duplicate_iou` or more, or one lies within the other
-    and fills more than `nested_share` of it. Smaller parts stay: a car is not the car park.
-
     Args:
         masks: The masks of one tile.
-        config: Thresholds.
+        config: Its `duplicate_iou` and `nested_share` say what `is_one_thing`.
         first: So many at the front all stay, and outrank all others.
     """
     if len(masks) < 2:
         return list(masks)
     areas = np.array([mask.mask.sum() for mask in masks], dtype=np.float64)
     shared = _intersections(masks)
-    iou = shared / (areas[:, None] + areas - shared)
-    smaller, larger = np.minimum(areas[:, None], areas), np.maximum(areas[:, None], areas)
-    nested = (shared > WITHIN * smaller) & (smaller > config.nested_share * larger)
-    same = (iou >= config.duplicate_iou) | nested
+    same = is_one_thing(shared, areas[:, None], areas, config.duplicate_iou, config.nested_share)
     same[:first, :first] = False
     kept: list[int] = []
     for index in sorted(range(len(masks)), key=lambda i: (i >= first, -quality(masks[i]), i)):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lae_tasks.choice import WITHIN
+from lae_tasks.choice import is_one_thing, quality
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, Scene, Tile, WindowPx
 from lae_tasks.geometry import Mask, box_overlap, clip, decode_mask, mask_in_window
@@ -164,9 +164,10 @@ def _matches(overlaps: Sequence[_Overlap], config: SegmentConfig) -> Iterator[tu
     """Which views of two tiles are one thing: the best match first, each view at most once."""
     used: set[int] = set()
     for each in sorted(overlaps, key=lambda o: (-o.iou, o.one, o.other)):
-        small, large = sorted((each.one_px, each.other_px))
-        nested = each.shared_px > WITHIN * small and small > config.nested_share * large
-        if (each.iou >= config.join_iou or nested) and not used & {each.one, each.other}:
+        same = is_one_thing(
+            each.shared_px, each.one_px, each.other_px, config.join_iou, config.nested_share
+        )
+        if same and not used & {each.one, each.other}:
             used |= {each.one, each.other}
             yield each.one, each.other
 
@@ -228,7 +229,7 @@ def _thing(views: Sequence[View], scene: Scene) -> Thing:
         if single and view.area_px >= enough_px and not _cut_sides(view, scene).any()
     ]
     if whole:
-        best = max(whole, key=lambda view: view.predicted_iou * view.stability_score)
+        best = max(whole, key=quality)
         mask = decode_mask(best.mask_rle, best.bbox_xyxy_px)
         return Thing(_first(best, views), best.bbox_xyxy_px, mask, seen_in_part=False)
     largest = max(views, key=lambda view: view.area_px)

@@ -40,7 +40,7 @@ def read_prompts(raw: Storage, sources: Sequence[AnnotationSource], scene: Scene
             found = read_annotations(
                 raw,
                 source.format,
-                source.location.rstrip("/"),
+                source.location,
                 scene.raw_key,
                 scene.width_px,
                 scene.height_px,
@@ -56,11 +56,18 @@ def read_prompts(raw: Storage, sources: Sequence[AnnotationSource], scene: Scene
 def require_annotations(raw: Storage, sources: Sequence[AnnotationSource]) -> None:
     """Raises ConfigError if nothing lies where a source should: a misspelt place says nothing."""
     for source in sources:
-        if next(iter(raw.list(source.location)), None) is None:
+        if not _lies_there(raw, source.location):
             raise ConfigError(
                 f"annotations.location {source.location!r}: nothing lies there in {raw.uri}; "
                 "check the spelling, or leave the source out"
             )
+
+
+def _lies_there(raw: Storage, location: str) -> bool:
+    """Whether there is an object of that key, or any in that folder."""
+    if location and raw.stat(location):
+        return True
+    return next(iter(raw.list(f"{location}/" if location else "")), None) is not None
 
 
 def is_annotation(key: str, sources: Sequence[AnnotationSource]) -> bool:

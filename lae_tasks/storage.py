@@ -277,6 +277,10 @@ def _translated(error: Any, operation: str, place: str) -> LaeError:
     return TransientError(f"{operation} {place}: {error}")
 
 
+#: What a file system says where S3 would say that there is no such object.
+_NO_OBJECT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
 class LocalStorage:
     """A local folder. Writes are atomic: to a temporary file first, then renamed or linked."""
 
@@ -318,7 +322,7 @@ class LocalStorage:
         """The object's content. Raises MissingObjectError."""
         try:
             return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def write(
@@ -361,7 +365,7 @@ class LocalStorage:
         """The object as a file. Raises MissingObjectError."""
         try:
             return self._path(key).open("rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def sha256(self, key: str) -> str:
@@ -369,7 +373,7 @@ class LocalStorage:
         try:
             with self._path(key).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def download(self, key: str, path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lae_tasks.backends.protocols import MaskGenerator, MaskProposal
-from lae_tasks.choice import chosen, without_duplicates
+from lae_tasks.choice import chosen, quality, without_duplicates
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Scene, Tile
 from lae_tasks.geometry import box_overlap, encode_mask
@@ -112,11 +112,10 @@ class _Segmenter:
         for thing in join(views, self._scene, self._config):
             region = _region(thing)
             self._counts[region.tile_id]["joined"] += len(thing.views) - 1
-            quality = region.predicted_iou * region.stability_score
             if thing.views[0].prompt:
                 of_prompts[region.tile_id].append(region)
             else:
-                at_home[region.tile_id].append((region, region.area_px, quality))
+                at_home[region.tile_id].append((region, region.area_px, quality(region)))
         regions: dict[str, list[Region]] = defaultdict(list, of_prompts)
         for tile_id, things in at_home.items():
             things.sort(key=lambda thing: (-thing[1], thing[0].bbox_xyxy_px))

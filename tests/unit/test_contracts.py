@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lae_tasks.contracts import Label, Manifest, Record, Region, Scene, Verdict, arrow_schema
+from lae_tasks.contracts import Label, Manifest, Record, Region, Scene, Verdict
 from lae_tasks.errors import ContractError
+from lae_tasks.schema import arrow_schema
 from lae_tasks.tables import TableWriter, iter_records
 from tests.records import make_region
 

@@ -51,9 +51,13 @@ def test_a_name_that_is_corrected_makes_no_other_prompt(raw: LocalStorage) -> No
 
 def test_a_source_where_nothing_lies_is_told(raw: LocalStorage) -> None:
     require_annotations(raw, [DOTA])
-    wrong = AnnotationSource(format="dota", location="dota/labels")
-    with pytest.raises(ConfigError, match="'dota/labels': nothing lies there"):
-        require_annotations(raw, [wrong])
+    for wrong in ("dota/labels", "dota/label"):  # the second begins as the folder does
+        source = AnnotationSource(format="dota", location=wrong)
+        with pytest.raises(ConfigError, match=f"'{wrong}': nothing lies there"):
+            require_annotations(raw, [source])
+    raw.write("all.json", b"{}")
+    require_annotations(raw, [AnnotationSource(format="coco", location="all.json")])
+    require_annotations(raw, [AnnotationSource(format="yolo", location="")])
 
 
 def test_a_source_speaks_of_its_own_images_only(raw: LocalStorage) -> None:
