@@ -38,7 +38,8 @@ from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Classifier, Image, MaskGenerator, TextEmbedder
 from lae_tasks.backends.small_sam import load_small_sam
 from lae_tasks.choice import chosen, quality, without_duplicates
-from lae_tasks.config import ClassifyConfig, Config, SegmentConfig, load_config
+from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
 from lae_tasks.stages.classify import load_prompt
 

@@ -10,7 +10,8 @@ from pycocotools import mask as coco_mask
 
 from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Image, MaskGenerator, MaskProposal
-from lae_tasks.config import SegmentConfig, load_config
+from lae_tasks.config import SegmentConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.geometry import mask_in_window
 
 CONFIG = Path(__file__).parent / "lae.yaml"

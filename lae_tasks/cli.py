@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from lae_tasks.config import Config, load_config
+from lae_tasks.config import Config
+from lae_tasks.config_file import load_config
 from lae_tasks.errors import LaeError
 
 if TYPE_CHECKING:  # the rest is imported where it is used: `lae --help` must not wait for torch

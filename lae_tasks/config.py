@@ -1,22 +1,15 @@
-"""The engine's settings: one YAML file over a named preset, validated before anything runs.
+"""The engine's settings, a section for each stage; `config_file.py` reads them.
 
-A wrong key or value raises a ConfigError that names the line, the key and the remedy. Paths in
-the file are relative to the file. Secrets never stand here: S3 and Label Studio credentials come
-from the environment or from Airflow connections.
+Secrets never stand here: credentials come from the environment or from Airflow connections.
 """
 
-import difflib
 import hashlib
 import json
-import os
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from lae_tasks.errors import ConfigError
 from lae_tasks.names import same_spelling
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -253,163 +246,3 @@ class Config(Section):
                 raise ValueError(f"{seen[form]!r} and {name!r} are the same name; leave one out")
             seen[form] = name
         return names
-
-
-def default_path() -> Path:
-    """The config file that is used when none is named: `$LAE_CONFIG`, else `lae.yaml`."""
-    return Path(os.environ.get("LAE_CONFIG", "lae.yaml"))
-
-
-def load_config(path: Path | None = None, **overrides: str | None) -> Config:
-    """Reads and validates a config file.
-
-    Args:
-        path: The YAML file; by default `$LAE_CONFIG` or `lae.yaml`.
-        overrides: `raw` or `store`, which win over the file's where not None; as they come from a
-            command line, their paths are relative to the working directory.
-
-    Raises:
-        ConfigError: It names the line, the key, and what would be right.
-    """
-    path = path or default_path()
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text)
-        own = yaml.safe_load(text) or {}
-    except OSError as error:
-        raise ConfigError(
-            f"config {path}: {error.strerror}; name one by --config or $LAE_CONFIG"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"config {path}: not UTF-8; save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(_explain_yaml(error, path)) from error
-    if not isinstance(own, dict):
-        raise ConfigError(f"config {path}: expected keys and values, got {type(own).__name__}")
-    for key, uri in overrides.items():
-        if uri is not None:
-            own[key] = uri if "://" in uri else str(Path(uri).absolute())
-    merged = _merge(_preset(own, path, node), own)
-    try:
-        config = Config.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path, node)) from error
-    return _with_absolute_paths(config, path.resolve().parent)
-
-
-def preset_names() -> list[str]:
-    """The presets that come with the package."""
-    folder = resources.files("lae_tasks") / "presets"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
-
-
-def _preset(own: dict[str, Any], path: Path, node: yaml.Node | None) -> dict[str, Any]:
-    choices = ", ".join(preset_names())
-    if "preset" not in own:
-        raise ConfigError(f"{path}: preset is missing; add one of: {choices}")
-    name = own["preset"]
-    if name not in preset_names():
-        close = difflib.get_close_matches(str(name), preset_names(), 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        line = _line(node, ["preset"])
-        raise ConfigError(f"{path}:{line}: preset: {name!r} is not one of: {choices}{hint}")
-    text = (resources.files("lae_tasks") / "presets" / f"{name}.yaml").read_text()
-    values: dict[str, Any] = yaml.safe_load(text)
-    return values
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _explain_yaml(error: yaml.YAMLError, path: Path) -> str:
-    mark = getattr(error, "problem_mark", None)
-    line = f":{mark.line + 1}" if mark else ""
-    return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
-
-
-def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
-    problems = []
-    for item in error.errors():
-        where = [str(part) for part in item["loc"]]
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(where[-1], _known_keys(where[:-1]), 1)
-            hint = f"did you mean {close[0]}?" if close else "`lae config --schema` lists the keys"
-            message = f"unknown key; {hint}"
-        elif item["type"] == "missing":
-            message = "is missing; add it"
-        else:
-            message = f"{message} (got {item['input']!r})"
-        problems.append((_line(node, where), f"{'.'.join(where)}: {message}"))
-    return "\n".join(f"{path}:{line}: {problem}" for line, problem in sorted(problems))
-
-
-def _known_keys(section: list[str]) -> list[str]:
-    """The keys of a section, or of an item of a list; none where they cannot be told."""
-    kind: Any = Config
-    for part in section:
-        fields = getattr(kind, "model_fields", {})
-        if part in fields:
-            kind = fields[part].annotation
-        elif part.isdigit() and get_args(kind):
-            kind = get_args(kind)[0]
-        else:
-            return []
-    return list(getattr(kind, "model_fields", ()))
-
-
-def _line(node: yaml.Node | None, where: list[str]) -> int:
-    """The line of a key in the file; that of its nearest parent where it is not there."""
-    line = 1
-    for part in where:
-        if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-            continue
-        if not isinstance(node, yaml.MappingNode):
-            break
-        pairs = {key.value: (key, value) for key, value in node.value}
-        if part not in pairs:
-            break
-        key, node = pairs[part]
-        line = key.start_mark.line + 1
-    return line
-
-
-def _with_absolute_paths(config: Config, folder: Path) -> Config:
-    """Resolves relative paths against the config file's folder."""
-
-    def absolute(value: str | None) -> str | None:
-        """A path that exists below the folder becomes absolute; other names stay."""
-        if value is None:
-            return None
-        kind, colon, rest = value.rpartition(":")
-        local = folder / rest
-        return f"{kind}{colon}{local}" if local.exists() else value
-
-    checkpoint = config.segment.checkpoint
-    if checkpoint and config.segment.checkpoint_is_folder:
-        checkpoint = Path(absolute(str(checkpoint)) or checkpoint)
-    elif checkpoint:
-        checkpoint = folder / checkpoint
-    classify = {
-        "model": absolute(config.classify.model),
-        "clip_model": absolute(config.classify.clip_model),
-        "prompt": absolute(config.classify.prompt),
-    }
-    storage = {
-        name: uri if "://" in uri else str(folder / uri)
-        for name, uri in (("raw", config.raw), ("store", config.store))
-    }
-    return config.model_copy(
-        update={
-            **storage,
-            "segment": config.segment.model_copy(update={"checkpoint": checkpoint}),
-            "classify": config.classify.model_copy(update=classify),
-        }
-    )

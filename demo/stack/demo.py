@@ -21,7 +21,7 @@ from demo.stack.airflow_api import AirflowApi
 from demo.stack.clients import s3_client
 from demo.stack.processes import StackError
 from demo.stack.settings import REPO, Settings
-from lae_tasks.config import load_config
+from lae_tasks.config_file import load_config
 
 NIGHTLY = "lae_nightly"
 RELEASE = "lae_release"

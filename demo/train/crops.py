@@ -14,7 +14,7 @@ from PIL import Image
 from demo.masks import CONFIG as DEMO_CONFIG
 from demo.scenes import CATEGORIES
 from demo.train.data import SceneSet, load_scenes
-from lae_tasks.config import load_config
+from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
 
 CROP_PX = 64

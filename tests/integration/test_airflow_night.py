@@ -18,7 +18,7 @@ from label_studio_sdk import LabelStudio
 from demo.scenes import write_world
 from demo.stack.services import LabelStudioServer, S3Server
 from demo.stack.settings import REPO
-from lae_tasks.config import load_config
+from lae_tasks.config_file import load_config
 from lae_tasks.formats import coco
 from lae_tasks.runner import iter_manifests, read_manifest
 from lae_tasks.storage import Storage, open_storage

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lae_tasks.config import AnnotationSource, Config, load_config, preset_names
+from lae_tasks.config import AnnotationSource, Config
+from lae_tasks.config_file import load_config, preset_names
 from lae_tasks.errors import ConfigError
 
 

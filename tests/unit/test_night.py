@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from demo.stack.settings import REPO
-from lae_tasks.config import AnnotationSource, load_config
+from lae_tasks.config import AnnotationSource
+from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Done, Label, Region, Tile
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night

@@ -35,7 +35,7 @@ class EngineHook(BaseHook):
     @cached_property
     def config(self) -> Config:
         """The settings. Raises ConfigError."""
-        from lae_tasks.config import load_config
+        from lae_tasks.config_file import load_config
 
         return load_config()
 

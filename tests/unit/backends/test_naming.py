@@ -10,7 +10,8 @@ from demo.stack.settings import REPO
 from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.protocols import Image
-from lae_tasks.config import ClassifyConfig, load_config
+from lae_tasks.config import ClassifyConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
 from lae_tasks.errors import ConfigError
 from lae_tasks.names import canonical_form

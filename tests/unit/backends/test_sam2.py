@@ -30,7 +30,8 @@ from lae_tasks.backends.masks import check_checkpoint, load_mask_generator
 from lae_tasks.backends.protocols import Guesses
 from lae_tasks.backends.sam2 import SegmentAnything2
 from lae_tasks.backends.upscaling import Upscaler
-from lae_tasks.config import SegmentConfig, load_config
+from lae_tasks.config import SegmentConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import mask_in_window
 from lae_tasks.local import run_night

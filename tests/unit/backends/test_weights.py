@@ -7,7 +7,8 @@ import pytest
 
 from demo.stack.settings import REPO
 from lae_tasks.backends.weights import clip_revision, lvlm_revision, require_models, sam_revision
-from lae_tasks.config import ClassifyConfig, SegmentConfig, load_config
+from lae_tasks.config import ClassifyConfig, SegmentConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
 from lae_tasks.local import open_night, run_night
 from lae_tasks.night import run_stage
