@@ -41,7 +41,7 @@ from lae_tasks.choice import chosen, quality, without_duplicates
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
-from lae_tasks.stages.classify import load_prompt
+from lae_tasks.prompt_template import load_template
 
 MODELS = Path("demo/models")
 SCENES = 100
@@ -74,8 +74,8 @@ def used_settings(config: Config) -> Figures:
         "threads": config.threads,
         "segment": segment.model_dump(mode="json", exclude=set(segment.places)),
         "classify": classify.model_dump(mode="json", exclude=set(classify.places)),
-        "prompt_sha256": hashlib.sha256(load_prompt(classify.prompt).encode()).hexdigest(),
-        "vocabulary": list(config.vocabulary),
+        "prompt_sha256": load_template(classify.prompt).sha256,
+        "vocabulary": list(config.vocabulary.names),
     }
 
 
@@ -295,7 +295,8 @@ def true_crops(scenes: Sequence[SyntheticScene], margin: float) -> TrueCrops:
 def clip_figures(embedder: TextEmbedder, vocabulary: Sequence[str], cut: TrueCrops) -> Figures:
     """CLIP's choice from the vocabulary, and how similar its vectors of names are."""
     start = time.process_time()
-    best = embedder.probabilities(cut.crops, vocabulary).argmax(axis=1)
+    crops, names = embedder.embed_crops(cut.crops), embedder.embed_names(vocabulary)
+    best = embedder.likeness(crops, names).argmax(axis=1)
     seconds = time.process_time() - start
     right = [vocabulary[index] == name for index, name in zip(best, cut.categories, strict=True)]
     vectors = embedder.embed_names(vocabulary)
@@ -367,7 +368,7 @@ def evaluate(models: Path, scenes: Sequence[SyntheticScene]) -> Figures:
             ),
             "cpu_s_per_crop": seconds_per_crop,
         },
-        "clip": clip_figures(embedder, config.vocabulary, cut),
+        "clip": clip_figures(embedder, config.vocabulary.names, cut),
     }
 
 

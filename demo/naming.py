@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.names import canonical_form
+from lae_tasks.prompt_template import load_template
 from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidence
-from lae_tasks.stages.classify import load_prompt
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def name_crops(
     classifier: Classifier, config: ClassifyConfig, crops: Sequence[Image]
 ) -> list[Naming]:
     """Name crops, each uint8 (h, w, 3), as the engine's classify stage does."""
-    return [_read(reply) for reply in classifier.reply(crops, load_prompt(config.prompt))]
+    return [_read(reply) for reply in classifier.reply(crops, load_template(config.prompt))]
 
 
 def _read(reply: Reply) -> Naming:

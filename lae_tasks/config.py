@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from lae_tasks.names import same_spelling
+from lae_tasks.vocabulary import OPEN, Vocabulary
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -28,7 +28,9 @@ class Section(BaseModel):
 
     def fingerprint(self) -> str:
         """Digest of every setting that can change what the stage computes."""
-        values = self.model_dump(mode="json", exclude=set(self.places))
+        within = {name: value for name, value in self if isinstance(value, Section)}
+        values = self.model_dump(mode="json", exclude={*self.places, *within})
+        values |= {name: section.fingerprint() for name, section in within.items()}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,21 +152,76 @@ class SegmentConfig(Section):
         return self.model_type in ("sam2", "sam3_tracker")
 
 
+class RemoteConfig(Section):
+    """A server that speaks OpenAI's protocol, such as vLLM's; the key is in OPENAI_API_KEY.
+
+    Its `model_revision` tells two models of the same name apart: the server does not.
+    """
+
+    places: ClassVar[frozenset[str]] = frozenset(
+        {
+            "base_url",
+            "max_in_flight",
+            "timeout_s",
+            "deadline_s",
+            "usd_per_million_prompt_tokens",
+            "usd_per_million_completion_tokens",
+            "budget_usd",
+        }
+    )
+
+    base_url: str = Field(description="Such as http://localhost:8000/v1")
+    model_revision: str = Field("", description="Change it when the server's model changes")
+    max_in_flight: Positive = Field(64, description="Requests at a time")
+    timeout_s: Annotated[float, Field(gt=0)] = Field(60.0, description="Of one attempt")
+    deadline_s: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="Of a crop, all attempts together"
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    logprobs: bool = Field(True, description="Ask for the tokens' probabilities")
+    json_schema: bool = Field(True, description="Hold the reply to the template's schema, if any")
+    usd_per_million_prompt_tokens: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_completion_tokens: Annotated[float, Field(ge=0)] = 0.0
+    budget_usd: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Of a night: each shard may spend its share, by the area of its scenes"
+    )
+
+
 class ClassifyConfig(Section):
-    """The vision-language model that names crops, and CLIP beside it."""
+    """Who names crops: a vision-language model, here or on a server, or CLIP alone."""
 
     places: ClassVar[frozenset[str]] = frozenset({"model", "clip_model", "device", "prompt"})
 
-    model: str | None = Field(None, description="Folder or hub name of an image-text-to-text model")
+    namer: Literal["local", "remote", "clip"] = "local"
+    model: str | None = Field(
+        None, description="Folder or hub name of an image-text-to-text model; the server's name"
+    )
     clip_model: str | None = Field(
         None, description="open_clip folder (local-dir:…) or `architecture/pretrained tag`"
     )
+    clip_background: tuple[str, ...] = Field(
+        (), description="What CLIP as the namer takes for nothing: a crop that is likest to these"
+    )
     prompt: str = Field("lae_paper", description="A template in lae_tasks/prompts, or a file")
+    context: Literal["crop", "outline"] = Field(
+        "crop", description="outline: the box is drawn in the crop; give it a crop_margin"
+    )
+    crop_margin: Annotated[float, Field(ge=0, le=2)] = 0.0
+    trust_remote_code: Literal["never", "run the code that comes with the model"] = "never"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     batch_size: Positive = 16
     max_new_tokens: Positive = 128
-    crop_margin: Annotated[float, Field(ge=0, le=2)] = 0.0
+    alternatives: Count = Field(0, description="Other names to ask the model for, at most")
+    remote: RemoteConfig | None = None
+
+    @model_validator(mode="after")
+    def _namer_has_what_it_needs(self) -> "ClassifyConfig":
+        if self.namer == "remote" and self.remote is None:
+            raise ValueError("the namer is remote: add `remote` with the server's base_url")
+        if self.namer == "clip" and self.clip_model is None:
+            raise ValueError("the namer is clip: add clip_model")
+        return self
 
 
 class RouteConfig(Section):
@@ -219,8 +276,10 @@ class Config(Section):
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "lae"
     raw: str
     store: str
-    vocabulary: tuple[str, ...] = Field(
-        (), description="Names that may be accepted unseen; empty: every name"
+    vocabulary: Vocabulary = Field(
+        OPEN,
+        description="A list of names, a vocabulary, or the file that holds one; only its names are "
+        "accepted unseen, or every name if it is empty",
     )
     annotations: tuple[AnnotationSource, ...] = Field(
         (), description="Existing annotations below raw, such as a data set's boxes"
@@ -233,16 +292,3 @@ class Config(Section):
     route: RouteConfig = RouteConfig()
     review: ReviewConfig = ReviewConfig()
     release: ReleaseConfig = ReleaseConfig()
-
-    @field_validator("vocabulary")
-    @classmethod
-    def _each_name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        seen: dict[str, str] = {}
-        for name in names:
-            form = same_spelling(name)
-            if not form:
-                raise ValueError(f"{name!r} is no name")
-            if form in seen:
-                raise ValueError(f"{seen[form]!r} and {name!r} are the same name; leave one out")
-            seen[form] = name
-        return names

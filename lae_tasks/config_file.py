@@ -14,7 +14,9 @@ import yaml
 from pydantic import ValidationError
 
 from lae_tasks.config import Config
+from lae_tasks.contracts import first_problem
 from lae_tasks.errors import ConfigError
+from lae_tasks.vocabulary import Vocabulary
 
 
 def default_path() -> Path:
@@ -48,6 +50,7 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
         raise ConfigError(_explain_yaml(error, path)) from error
     if not isinstance(own, dict):
         raise ConfigError(f"config {path}: expected keys and values, got {type(own).__name__}")
+    own = _with_vocabulary(own, path)
     for key, uri in overrides.items():
         if uri is not None:
             own[key] = uri if "://" in uri else str(Path(uri).absolute())
@@ -78,6 +81,26 @@ def _preset(own: dict[str, Any], path: Path, node: yaml.Node | None) -> dict[str
     text = (resources.files("lae_tasks") / "presets" / f"{name}.yaml").read_text()
     values: dict[str, Any] = yaml.safe_load(text)
     return values
+
+
+def _with_vocabulary(own: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings with the vocabulary's content, where they name its file."""
+    named = own.get("vocabulary")
+    if not isinstance(named, str):
+        return own
+    file = path.resolve().parent / named
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        vocabulary = Vocabulary.model_validate(content or {})
+    except OSError as error:
+        raise ConfigError(f"vocabulary {file}: {error.strerror}; give a file, or names") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"vocabulary {file}: not UTF-8; save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(_explain_yaml(error, file)) from error
+    except ValidationError as error:
+        raise ConfigError(f"vocabulary {file}: {first_problem(error)}") from error
+    return own | {"vocabulary": vocabulary}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
+Float32 = Annotated[float, "float32"]
 BoxPx = tuple[int, int, int, int]
 WindowPx = tuple[int, int, int, int]
 
@@ -86,6 +87,7 @@ class Tile(Record):
         image_key: Key of the PNG rendition in the store, named by its content.
         image_sha256: Digest of that PNG.
         valid_fraction: Share of pixels that hold data.
+        valid_key: Key of a one-bit PNG that is white where pixels hold data; None if all do.
     """
 
     tile_id: str
@@ -95,6 +97,7 @@ class Tile(Record):
     image_key: str
     image_sha256: str
     valid_fraction: Score
+    valid_key: str | None = None
 
 
 class PromptType(StrEnum):
@@ -166,8 +169,15 @@ class Label(Record):
         category_said: The name as the model gave it; None where it said "Unrecognized".
         likelihood_said: The likelihood as the model gave it; None where it gave none.
         token_confidence: Product of the probabilities of the category's tokens.
-        clip_category: The vocabulary's best name by CLIP, with `clip_score` its probability.
+        alternatives: Other names that the model thought of, best first, as it gave them.
+        alternative_scores: The probability of each by its tokens, or as said; empty where the
+            model told none.
+        clip_categories: The vocabulary's best names by CLIP, best first, with `clip_scores` the
+            probability of each among the vocabulary.
+        clip_score_said: CLIP's probability of `category_said`, among the vocabulary and it.
+        clip_agrees: Whether that is CLIP's best, names compared by canonical form.
         crop_std: Standard deviation of the crop's grey values, in [0, 255].
+        nodata_share: Share of the region's pixels that hold no data.
         reply: The reply, whole.
     """
 
@@ -177,10 +187,28 @@ class Label(Record):
     category_said: str | None
     likelihood_said: Score | None
     token_confidence: Score | None
-    clip_category: str | None
-    clip_score: Score | None
+    alternatives: tuple[str, ...] = ()
+    alternative_scores: tuple[Score, ...] = ()
+    clip_categories: tuple[str, ...] = ()
+    clip_scores: tuple[Score, ...] = ()
+    clip_score_said: Score | None = None
+    clip_agrees: bool | None = None
     crop_std: float
+    nodata_share: Score = 0.0
     reply: str
+
+
+class Embedding(Record):
+    """Where CLIP sees a region's crop: for search, and for scenes that are nearly the same.
+
+    Attributes:
+        model_revision: Only vectors of the same one can be compared.
+        vector: Of length 1, float32.
+    """
+
+    region_id: str
+    model_revision: str
+    vector: tuple[Float32, ...]
 
 
 class Outcome(StrEnum):
@@ -195,6 +223,7 @@ class Decision(Record):
     """What the engine decided of one region, and by which rule.
 
     Attributes:
+        reason: What the rule says, in words, with its parameters.
         category: Canonical name; None where the model gave none.
         confidence: The number that was compared with the thresholds; 0 where the model gave none.
             What was imported is compared with none: a person named it, and 1 stands here.
@@ -208,6 +237,7 @@ class Decision(Record):
     scene_id: str
     outcome: Outcome
     rule: str
+    reason: str
     category: str | None
     confidence: Score
     calibration: str
@@ -216,13 +246,22 @@ class Decision(Record):
 
 
 class Merge(Record):
-    """One line of the ledger of category names: `name` was taken as `canonical`."""
+    """One line of the ledger of category names: `name` was taken as `canonical`.
+
+    Attributes:
+        name: As the model or the data set said it.
+        rule: `same`, `canonical form`, `synonym` or `similar`.
+        similarity: Cosine similarity of the two, where that is why.
+        count: How many regions bore the name.
+        by: Who says so: `engine`, `vocabulary`, or the steward that the vocabulary names.
+    """
 
     name: str
     canonical: str
     rule: str
     similarity: Score | None
     count: int
+    by: str
 
 
 class ReviewItem(Record):
@@ -337,7 +376,7 @@ class Manifest(Record):
     stage: str
     night: str
     shard: str
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     fingerprint: str
     inputs: tuple[str, ...]
     config_sha256: str

@@ -10,7 +10,7 @@ from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
 from lae_tasks.night import Night, plan, run_stage
 from lae_tasks.process import die_with_parent
-from lae_tasks.stages.classify import load_prompt
+from lae_tasks.prompt_template import load_template
 from lae_tasks.state import SHARD_STAGES
 from lae_tasks.storage import open_storage
 
@@ -40,7 +40,7 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
             not there is missed before anything is read.
     """
     require_models(config)
-    load_prompt(config.classify.prompt)
+    load_template(config.classify.prompt)
     here = open_night(config, night)
     manifests = [run_stage(here, "ingest")]
     shards = plan(here)

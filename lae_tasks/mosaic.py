@@ -5,18 +5,22 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from lae_tasks.backends.protocols import Image
 from lae_tasks.contracts import BoxPx, Region, Tile, WindowPx
 from lae_tasks.crops import crop_region, crop_window
-from lae_tasks.stages.tile import load_image
+from lae_tasks.geometry import decode_mask, mask_in_window
+from lae_tasks.stages.tile import load_image, load_valid
 from lae_tasks.storage import Storage
 
 #: Pictures in memory at a time: a tile and the eight around it.
 _TILES_AT_ONCE = 9
 #: A larger crop is put together from every second pixel, or third: models see far fewer.
 _MAX_SIDE_PX = 2048
+_OUTLINE_RGB = (255, 0, 0)
 
 
 class Mosaic:
@@ -32,7 +36,11 @@ class Mosaic:
         def load(tile_id: str) -> Image:
             return load_image(self._by_id[tile_id], store)
 
-        self._load = load
+        @lru_cache(maxsize=_TILES_AT_ONCE)
+        def valid(tile_id: str) -> npt.NDArray[np.bool_]:
+            return load_valid(self._by_id[tile_id], store)
+
+        self._load, self._load_valid = load, valid
 
     def crop(self, region: Region, margin: float) -> Image:
         """A region's crop as `crops.crop_region` cuts it, of one tile or, if it must, of several.
@@ -47,15 +55,39 @@ class Mosaic:
         Raises:
             MissingObjectError: If a tile's rendition is gone.
         """
+        return self._view(region, margin)[0]
+
+    def outlined(self, region: Region, margin: float) -> Image:
+        """The same crop with the region's box drawn in it; raises what `crop` does."""
+        picture, (x, y, _, _), step = self._view(region, margin)
+        x0, y0, x1, y1 = (edge // step for edge in _within(region.bbox_xyxy_px, (x, y, 0, 0)))
+        thickness = max(1, round(max(picture.shape[:2]) / 100))
+        low, high = (x0 - thickness, y0 - thickness), (x1, y1)  # around what it outlines
+        cv2.rectangle(picture, low, high, _OUTLINE_RGB, thickness)
+        return picture
+
+    def nodata_share(self, region: Region) -> float:
+        """Share of a region's pixels that hold no data, as far as its own tile shows it."""
         tile = self._by_id[region.tile_id]
-        window = tile.window_px
-        if _shows(window, region.bbox_xyxy_px):
-            return crop_region(
-                self._load(tile.tile_id), _within(region.bbox_xyxy_px, window), margin
-            )
-        window = self._window(region, margin)
-        step = math.ceil(max(window[2:]) / _MAX_SIDE_PX)
-        return self._paste(region.scene_id, window, step)
+        if tile.valid_key is None:
+            return 0.0
+        mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
+        shown = mask_in_window(mask, region.bbox_xyxy_px, tile.window_px)
+        empty = ~self._load_valid(tile.tile_id)[shown]
+        return round(float(empty.mean()), 4) if empty.size else 0.0
+
+    def _view(self, region: Region, margin: float) -> tuple[Image, WindowPx, int]:
+        """A region's crop, the scene's window that it is of, and of how many pixels it has one."""
+        tile = self._by_id[region.tile_id]
+        if not _shows(tile.window_px, region.bbox_xyxy_px):
+            window = self._window(region, margin)
+            step = math.ceil(max(window[2:]) / _MAX_SIDE_PX)
+            return self._paste(region.scene_id, window, step), window, step
+        x, y, width, height = tile.window_px
+        box = _within(region.bbox_xyxy_px, tile.window_px)
+        x0, y0, x1, y1 = crop_window(box, margin, width, height)
+        picture = crop_region(self._load(tile.tile_id), box, margin)
+        return picture, (x + x0, y + y0, x1 - x0, y1 - y0), 1
 
     def _window(self, region: Region, margin: float) -> WindowPx:
         """The window of the scene that a crop shows; the scene is as large as its tiles reach."""

@@ -10,12 +10,13 @@ from datetime import date
 from functools import cache
 
 from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
-from lae_tasks.backends.weights import clip_revision, lvlm_revision, sam_revision
+from lae_tasks.backends.weights import clip_revision, namer_revision, sam_revision
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
     Decision,
     Done,
+    Embedding,
     Label,
     Manifest,
     Merge,
@@ -28,6 +29,8 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.labelled import LabelledRegions
+from lae_tasks.opinion import SecondOpinion
+from lae_tasks.prompt_template import load_template
 from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
@@ -35,6 +38,7 @@ from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_table
+from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -196,25 +200,27 @@ def _classify(night: Night, shard: str) -> Manifest:
     of_tile, of_segment = _outputs(night, "tile", shard), _outputs(night, "segment", shard)
     tiles = read_table(night.store, of_tile[0], Tile)
     regions = read_table(night.store, of_segment[0], Region)
-    config = night.config.classify
-    vocabulary = night.config.vocabulary
-    settings = (config.fingerprint(), classify.load_prompt(config.prompt), *vocabulary)
+    config, vocabulary = night.config.classify, night.config.vocabulary
+    template = load_template(config.prompt)
+    settings = (config.fingerprint(), template.sha256, vocabulary.model_dump_json())
     work = Work(
         stage="classify",
         night=night.night,
         shard=shard,
-        record_types=(Label,),
+        record_types=(Label, Embedding),
         config_sha256=digest_of(settings),
         inputs=tuple(output.sha256 for output in (*of_tile, *of_segment)),
-        model_revision=_joined(lvlm_revision(config), _clip_revision(config)),
+        model_revision=_joined(namer_revision(config), _clip_revision(config)),
     )
 
     def results() -> Iterator[Done | Rejection]:
         threads = night.config.threads
-        namer, embedder = classifier(config, threads), text_embedder(config, threads)
+        namer = classifier(config, vocabulary, threads)
+        embedder = text_embedder(config, threads)
         _require_unchanged(work, namer, embedder)
+        second = SecondOpinion(embedder, vocabulary) if embedder else None
         by_id = {t.tile_id: t for t in tiles}
-        yield from classify.run(regions, by_id, night.store, namer, embedder, vocabulary, config)
+        yield from classify.run(regions, by_id, night.store, namer, second, config)
 
     return run(night.store, work, [r.region_id for r in regions], results())
 
@@ -236,7 +242,7 @@ def _route(night: Night, shard: str) -> Manifest:
         night=night.night,
         shard=shard,
         record_types=(Decision, Merge),
-        config_sha256=digest_of((config.fingerprint(), *vocabulary)),
+        config_sha256=digest_of((config.fingerprint(), vocabulary.model_dump_json())),
         inputs=tuple(digests),
         model_revision=_clip_revision(night.config.classify),
     )
@@ -303,11 +309,11 @@ def mask_generator(config: SegmentConfig, threads: int) -> MaskGenerator:
 
 
 @cache
-def classifier(config: ClassifyConfig, threads: int) -> Classifier:
+def classifier(config: ClassifyConfig, vocabulary: Vocabulary, threads: int) -> Classifier:
     """The Classifier that the config names."""
-    from lae_tasks.backends.lvlm import LocalClassifier
+    from lae_tasks.backends.namers import load_namer
 
-    return LocalClassifier(config, threads)
+    return load_namer(config, vocabulary, threads)
 
 
 @cache

@@ -62,11 +62,13 @@ class ParsedReply:
         category: The name as it was said; None for "Unrecognized".
         likelihood: In [0, 1]; None where none was given.
         span: Where the name stands in the reply's text.
+        alternatives: Other names with the likelihood that was said of each, best first.
     """
 
     category: str | None
     likelihood: float | None
     span: tuple[int, int] | None
+    alternatives: tuple[tuple[str, float | None], ...] = ()
 
 
 def parse_reply(text: str) -> ParsedReply:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 
-from lae_tasks.contracts import SCHEMA_VERSION, Record
+from lae_tasks.contracts import SCHEMA_VERSION, Float32, Record
 
 _ARROW_OF: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -23,6 +23,8 @@ def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
     if origin in (typing.Union, types.UnionType):
         (inner,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
         return _arrow_type(inner)[0], True
+    if annotation == Float32:
+        return pa.float32(), False
     if origin is Annotated:
         return _arrow_type(typing.get_args(annotation)[0])
     if origin is tuple:

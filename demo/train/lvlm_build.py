@@ -23,9 +23,9 @@ from transformers import (
 from demo.scenes import CATEGORIES, DISTRACTORS
 from demo.train.answers import answer
 from demo.train.crops import BACKGROUND, CROP_PX
-from lae_tasks.stages.classify import load_prompt
+from lae_tasks.prompt_template import load_template
 
-PROMPT = load_prompt("lae_paper")
+PROMPT = load_template("lae_paper").text
 PATCH_PX = 8
 WIDTH = 128
 MAX_VOCABULARY = 1024

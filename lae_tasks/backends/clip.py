@@ -46,6 +46,7 @@ class ClipEmbedder:
                 "local-dir:FOLDER or ARCHITECTURE/PRETRAINED such as ViT-B-32/openai"
             ) from error
         self._model = model.to(self._device).float().eval()
+        self._scale = float(self._model.logit_scale.detach().exp())
 
     @torch.inference_mode()
     def embed_names(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -67,15 +68,11 @@ class ClipEmbedder:
         ]
         return _unit(parts)
 
-    def probabilities(
-        self, crops: Sequence[Image], names: Sequence[str]
+    def likeness(
+        self, crops: npt.NDArray[np.float32], names: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
-        """How likely each name is for each crop, (crops, names); rows sum to 1."""
-        scale = float(self._model.logit_scale.detach().exp())
-        logits = scale * self.embed_crops(crops) @ self.embed_names(names).T
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: npt.NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
-        return shares
+        """Of their vectors: logits of each name for each crop, (crops, names)."""
+        return np.asarray(self._scale * crops @ names.T, dtype=np.float32)
 
 
 def _unit(parts: list[torch.Tensor]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Naming by a local vision-language model: whatever AutoModelForImageTextToText loads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from transformers.utils import logging as transformers_logging
 
 from lae_tasks.backends.common import prepare
 from lae_tasks.backends.protocols import Image, Reply
-from lae_tasks.backends.weights import lvlm_folder, lvlm_revision
+from lae_tasks.backends.weights import lvlm_folder, namer_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
+from lae_tasks.prompt_template import PromptTemplate
 
 
 class LocalClassifier:
@@ -22,7 +24,7 @@ class LocalClassifier:
         """Loads model and processor. Raises ConfigError if they cannot be loaded."""
         self._device = prepare(config.device, threads)
         folder = lvlm_folder(config)
-        self.revision = lvlm_revision(config)
+        self.revision = namer_revision(config)
         self._batch_size = config.batch_size
         self._max_new_tokens = config.max_new_tokens
         quiet: Any = transformers_logging.disable_progress_bar
@@ -42,17 +44,15 @@ class LocalClassifier:
         # Generation continues the prompts, so they must end together.
         self._processor.tokenizer.padding_side = "left"
 
-    def reply(self, crops: Sequence[Image], prompt: str) -> list[Reply]:
+    def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
         """One reply for each RGB crop, in order."""
+        content = [{"type": "image"}, {"type": "text", "text": template.text}]
         text = self._processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}],
-            add_generation_prompt=True,
-            tokenize=False,
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
-        replies: list[Reply] = []
-        for start in range(0, len(crops), self._batch_size):
-            replies += self._reply_batch(crops[start : start + self._batch_size], text)
-        return replies
+        ahead = iter(crops)
+        while batch := list(islice(ahead, self._batch_size)):
+            yield from self._reply_batch(batch, text)
 
     def _reply_batch(self, crops: Sequence[Image], text: str) -> list[Reply]:
         inputs = self._processor(

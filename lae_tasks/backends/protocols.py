@@ -3,14 +3,15 @@
 Backends are the only modules that import torch.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lae_tasks.contracts import BoxPx
+from lae_tasks.prompt_template import PromptTemplate
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -74,13 +75,19 @@ class Reply:
 
     Attributes:
         text: The reply, whole.
-        token_ends: Where in `text` each token ends.
-        token_probabilities: The probability of each token, in [0, 1].
+        token_ends: Where in `text` each token ends; empty where the model does not tell tokens.
+        token_probabilities: The probability of each token, in [0, 1]; likewise.
+        others: What else it might have said, best first; each without others.
+        problem: Why there is no reply, and there will be none however often it is asked.
+        counts: What the reply took, such as `prompt_tokens`.
     """
 
     text: str
-    token_ends: tuple[int, ...]
-    token_probabilities: tuple[float, ...]
+    token_ends: tuple[int, ...] = ()
+    token_probabilities: tuple[float, ...] = ()
+    others: tuple["Reply", ...] = ()
+    problem: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class MaskGenerator(Protocol):
@@ -101,12 +108,20 @@ class MaskGenerator(Protocol):
 
 
 class Classifier(Protocol):
-    """Names crops by a vision-language model."""
+    """Names crops."""
 
     revision: str
 
-    def reply(self, crops: Sequence[Image], prompt: str) -> list[Reply]:
-        """One reply for each RGB crop, in order."""
+    def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
+        """One reply for each RGB crop, in order.
+
+        Crops are taken as they are needed, some ahead of the reply that comes next: a Classifier
+        works on many at a time.
+
+        Raises:
+            TransientError: If a server cannot be reached, or does not answer in time.
+            ConfigError: If it refuses every crop, as with a wrong key.
+        """
 
 
 class TextEmbedder(Protocol):
@@ -120,7 +135,7 @@ class TextEmbedder(Protocol):
     def embed_crops(self, crops: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Unit vectors of RGB crops, (n, d)."""
 
-    def probabilities(
-        self, crops: Sequence[Image], names: Sequence[str]
+    def likeness(
+        self, crops: npt.NDArray[np.float32], names: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
-        """How likely each name is for each crop, (crops, names); rows sum to 1."""
+        """Of their vectors: logits of each name for each crop, (crops, names)."""

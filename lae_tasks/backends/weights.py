@@ -15,7 +15,10 @@ def require_models(config: Config) -> None:
     from lae_tasks.backends.masks import check_checkpoint
 
     check_checkpoint(config.segment)
-    lvlm_folder(config.classify)
+    if config.classify.namer == "local":
+        lvlm_folder(config.classify)
+    else:
+        namer_revision(config.classify)
     if config.classify.clip_model:
         clip_weights(config.classify.clip_model)
 
@@ -126,9 +129,20 @@ def sam_revision(config: SegmentConfig) -> str:
     return f"sam-{config.model_type}-{_files_revision(sam_checkpoint(config))}"
 
 
-def lvlm_revision(config: ClassifyConfig) -> str:
-    """What a Classifier of this config is known by."""
-    return f"lvlm-{_files_revision(lvlm_folder(config))}"
+def namer_revision(config: ClassifyConfig) -> str:
+    """What a Classifier of this config is known by.
+
+    Raises:
+        ConfigError: If its model is not set, or not there. A server is not asked.
+    """
+    if config.namer == "clip":
+        return f"namer-{clip_revision(config.clip_model or '')}"
+    if config.namer == "local":
+        return f"lvlm-{_files_revision(lvlm_folder(config))}"
+    if not config.model:
+        raise ConfigError("classify.model is not set: give the name that the server has for it")
+    revision = config.remote.model_revision if config.remote else ""
+    return f"remote-{config.model}" + (f"@{revision}" if revision else "")
 
 
 def clip_revision(name: str) -> str:

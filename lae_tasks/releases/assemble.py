@@ -28,11 +28,11 @@ from lae_tasks.contracts import (
 from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
 from lae_tasks.georeference import Georeference, place_of
-from lae_tasks.names import spelled
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.state import State
+from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +101,13 @@ def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
     return tile.raw_key, tile.scene_id, y, x, tile.tile_id
 
 
-def _objects(state: State, vocabulary: Sequence[str], left_out: Counter[str]) -> Iterator[_Object]:
+def _objects(state: State, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[_Object]:
     """The objects that are in, ordered by region id; counts the rest by reason."""
     verdicts = fold_verdicts(state.verdicts.values())
     # A vocabulary that is respelled renames what was said before, too.
     said = {verdict.category for verdict in verdicts.values()}
     said |= {decision.category for decision in state.decisions.values()}
-    spelling = {name: spelled(name, vocabulary) for name in said if name}
+    spelling = {name: vocabulary.spelled(name) for name in said if name}
     for region_id in sorted(state.decisions.keys() | verdicts.keys()):
         region = state.regions.get(region_id)
         decision = state.decisions.get(region_id)
@@ -257,7 +257,7 @@ def _categories(
     A category goes only if it left the vocabulary and nothing bears it. Its number is not used
     again.
     """
-    vocabulary = config.vocabulary
+    vocabulary = config.vocabulary.names
     gone: set[str] = set()
     if parent and vocabulary:
         gone = set(parent.vocabulary) - set(vocabulary) - used

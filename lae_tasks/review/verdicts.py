@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Verdict, VerdictAction, WindowPx
-from lae_tasks.names import canonical_form, spelled
+from lae_tasks.names import canonical_form
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
@@ -32,6 +32,7 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
+from lae_tasks.vocabulary import OPEN, Vocabulary
 
 if TYPE_CHECKING:  # the client takes seconds to import, and folding verdicts needs none
     from lae_tasks.review.label_studio import Annotation, ChangedTask
@@ -80,7 +81,7 @@ _Decided = tuple[VerdictAction, str | None, BoxPx]
 
 
 def read_verdicts(
-    annotation: "Annotation", items: Sequence[ReviewItem], vocabulary: Sequence[str] = ()
+    annotation: "Annotation", items: Sequence[ReviewItem], vocabulary: Vocabulary = OPEN
 ) -> list[Verdict] | Rejection:
     """What a steward decided of each box of a task.
 
@@ -155,7 +156,7 @@ def _of_item(
     outline: Mapping[str, Any],
     item: ReviewItem,
     rest_accepted: bool,
-    vocabulary: Sequence[str],
+    vocabulary: Vocabulary,
 ) -> _Decided | None:
     """What was decided of a box that was sent, from its parts by control; None if nothing."""
     box = from_percent(parts[BOX], item.window_px) if BOX in parts else None
@@ -166,7 +167,7 @@ def _of_item(
     # not to be trusted. At least the box is not one of those without a mark.
     if said == UNSURE or (said is None and _choice(outline, VERDICT)):
         return None
-    own = spelled(item.category, vocabulary)  # the vocabulary may be spelled anew since
+    own = vocabulary.spelled(item.category)  # the vocabulary may be spelled anew since
     category = _category(parts, vocabulary) or own
     if category != own:
         return VerdictAction.RELABEL, category, box
@@ -178,7 +179,7 @@ def _of_item(
 
 
 def _added(
-    parts: Mapping[str, Any], window_px: WindowPx, vocabulary: Sequence[str]
+    parts: Mapping[str, Any], window_px: WindowPx, vocabulary: Vocabulary
 ) -> _Decided | None:
     """The object that a steward drew; None if the id is of something else, or they gave it up."""
     box = from_percent(parts[BOX], window_px) if BOX in parts else None
@@ -188,7 +189,7 @@ def _added(
     return VerdictAction.ADD, category, box
 
 
-def _category(parts: Mapping[str, Any], vocabulary: Sequence[str]) -> str | None:
+def _category(parts: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
     """The name that the steward gave last in rank: typed, else searched, else the box's label."""
     typed = parts.get(NEW_NAME, {}).get("text") or ()
     typed = [canonical_form(name) for name in ([typed] if isinstance(typed, str) else typed)]
@@ -197,7 +198,7 @@ def _category(parts: Mapping[str, Any], vocabulary: Sequence[str]) -> str | None
     labelled = parts.get(BOX, {}).get("rectanglelabels") or ()
     for name in (*typed, *searched, *labelled):
         if name:
-            return spelled(name, vocabulary)
+            return vocabulary.spelled(name)
     return None
 
 

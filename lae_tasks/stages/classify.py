@@ -1,35 +1,44 @@
-"""Classify: a Region gets a Label, by a vision-language model and, beside it, CLIP."""
+"""Classify: a Region gets a Label, by whoever names crops and, beside it, CLIP."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lae_tasks.backends.protocols import Classifier, Image, Reply, TextEmbedder
+from lae_tasks.asking import asked
+from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Done, Label, Region, Rejection, Tile
-from lae_tasks.errors import ConfigError
+from lae_tasks.contracts import Done, Embedding, Label, Region, Rejection, Tile
 from lae_tasks.mosaic import Mosaic
+from lae_tasks.opinion import Opinion, SecondOpinion, Vectors
+from lae_tasks.prefetch import prefetch
+from lae_tasks.prompt_template import PromptTemplate, load_template
 from lae_tasks.replies import ParsedReply, UnparsableReplyError, parse_reply, token_confidence
 from lae_tasks.storage import MissingObjectError, Storage
 
 STAGE = "classify"
 #: The "model" of a name that came with an imported annotation.
 _ANNOTATED = "annotation"
-#: Crops in memory at a time; batches of the model are formed inside, across images.
-_CROPS_AT_ONCE, _CROP_BYTES_AT_ONCE = 512, 256 << 20
+#: Crops that are cut, and seen by CLIP, at a time; two such batches wait while a model works.
+_CROPS_AT_ONCE, _CROP_BYTES_AT_ONCE, _BATCHES_AHEAD = 64, 64 << 20, 2
 
 
-def load_prompt(name: str) -> str:
-    """A prompt template of the package, or of a file. Raises ConfigError if there is none."""
-    own = resources.files("lae_tasks") / "prompts" / f"{name}.txt"
-    try:
-        text = own.read_text() if own.is_file() else Path(name).read_text()
-    except OSError as error:
-        raise ConfigError(f"classify.prompt {name!r}: no such template or file") from error
-    return text.strip()
+@dataclass
+class _Cut:
+    """A region with its crop, until it has its label.
+
+    Attributes:
+        shown: What the namer is shown; None where there is nothing to ask.
+        problem: Why it cannot be named.
+        vector: CLIP's.
+    """
+
+    region: Region
+    shown: Image | None = None
+    crop_std: float = 0.0
+    nodata_share: float = 0.0
+    problem: str = ""
+    vector: Vectors | None = None
 
 
 def run(
@@ -37,113 +46,159 @@ def run(
     tiles: Mapping[str, Tile],
     store: Storage,
     classifier: Classifier,
-    embedder: TextEmbedder | None,
-    vocabulary: Sequence[str],
+    second: SecondOpinion | None,
     config: ClassifyConfig,
 ) -> Iterator[Done | Rejection]:
-    """Names regions. Crops are cut in memory from the tiles' renditions.
+    """Names regions. Crops are cut in memory from the tiles' renditions, while the models run.
 
     Args:
         regions: What to name; the regions of a tile stand together.
         tiles: The tiles of their scenes, by id.
         store: Where the renditions lie.
-        classifier: The vision-language model.
-        embedder: CLIP as a second opinion; None leaves its columns empty.
-        vocabulary: The names that CLIP chooses from.
+        classifier: Who names them.
+        second: CLIP as a second opinion; None leaves its columns empty.
         config: The stage's settings.
 
     Yields:
-        One Done (a Label) for each region, or a Rejection where the reply cannot be understood.
+        One Done for each region, with its Label and, of CLIP, its Embedding; or a Rejection where
+        there is no reply or none that can be understood.
     """
-    prompt = load_prompt(config.prompt)
-    namer = _Namer(classifier, embedder, vocabulary, prompt)
-    mosaic = Mosaic(tiles.values(), store)
-    waiting: list[tuple[Region, Image]] = []
-    waiting_bytes = 0
+    template = load_template(config.prompt)
+    labeller = _Labeller(classifier, second, template)
+    batches = prefetch(_cut(regions, Mosaic(tiles.values(), store), second, config), _BATCHES_AHEAD)
+    cuts = (cut for batch in batches for cut in _embedded(batch, second))
+    replies = asked(cuts, _to_ask, lambda crops: classifier.reply(crops, template))
+    for cut, reply in replies:
+        yield labeller.label(cut, reply)
+
+
+def _cut(
+    regions: Sequence[Region], mosaic: Mosaic, second: SecondOpinion | None, config: ClassifyConfig
+) -> Iterator[list[tuple[_Cut, Image | None]]]:
+    """The regions with their crops, some at a time."""
+    batch: list[tuple[_Cut, Image | None]] = []
+    size_bytes = 0
     for region in regions:
         try:
             crop = mosaic.crop(region, config.crop_margin)
         except MissingObjectError as error:
-            yield Rejection(
-                rejected_id=region.region_id, stage=STAGE, reason="image gone", detail=str(error)
-            )
+            batch.append((_Cut(region, problem=str(error)), None))
             continue
-        waiting.append((region, crop))
-        waiting_bytes += crop.nbytes
-        if len(waiting) == _CROPS_AT_ONCE or waiting_bytes >= _CROP_BYTES_AT_ONCE:
-            yield from namer.name(waiting)
-            waiting, waiting_bytes = [], 0
-    yield from namer.name(waiting)
+        cut = _Cut(
+            region,
+            crop_std=round(float(np.asarray(crop, dtype=np.float64).mean(axis=2).std()), 3),
+            nodata_share=mosaic.nodata_share(region),
+        )
+        # What its data set has a name for need not be asked.
+        if not region.prompt_category:
+            outlined = config.context == "outline"
+            cut.shown = mosaic.outlined(region, config.crop_margin) if outlined else crop
+        batch.append((cut, crop if second else None))
+        size_bytes += crop.nbytes
+        if len(batch) == _CROPS_AT_ONCE or size_bytes >= _CROP_BYTES_AT_ONCE:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
 
 
-class _Namer:
+def _embedded(
+    batch: Sequence[tuple[_Cut, Image | None]], second: SecondOpinion | None
+) -> Iterable[_Cut]:
+    """A batch with CLIP's vectors."""
+    seen = [(cut, crop) for cut, crop in batch if crop is not None]
+    if second and seen:
+        vectors = second.embed([crop for _, crop in seen])
+        for (cut, _), vector in zip(seen, vectors, strict=True):
+            cut.vector = vector
+    return [cut for cut, _ in batch]
+
+
+def _to_ask(cut: _Cut) -> Image | None:
+    """The crop that is asked about; it does not stay in memory until its reply is there."""
+    shown, cut.shown = cut.shown, None
+    return shown
+
+
+class _Labeller:
     def __init__(
-        self,
-        classifier: Classifier,
-        embedder: TextEmbedder | None,
-        vocabulary: Sequence[str],
-        prompt: str,
+        self, classifier: Classifier, second: SecondOpinion | None, template: PromptTemplate
     ) -> None:
-        self._classifier = classifier
-        self._embedder = embedder if vocabulary else None
-        self._vocabulary = vocabulary
-        self._prompt = prompt
-        self._prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
-        revisions = [classifier.revision, *([self._embedder.revision] if self._embedder else [])]
+        self._second = second
+        self._template = template
+        revisions = [classifier.revision, *([second.revision] if second else [])]
         self._revision = "+".join(revisions)
 
-    def name(self, crops: Sequence[tuple[Region, Image]]) -> Iterator[Done | Rejection]:
-        """Labels regions by their crops."""
-        if not crops:
-            return
-        images = [image for _, image in crops]
-        # What its data set has a name for need not be asked.
-        unnamed = [image for region, image in crops if not region.prompt_category]
-        replies = iter(self._classifier.reply(unnamed, self._prompt) if unnamed else ())
-        second = self._second_opinion(images)
-        for (region, image), opinion in zip(crops, second, strict=True):
-            reply = None if region.prompt_category else next(replies)
-            yield self._label(region, image, reply, opinion)
-
-    def _second_opinion(self, images: Sequence[Image]) -> list[tuple[str | None, float | None]]:
-        if self._embedder is None:
-            return [(None, None)] * len(images)
-        shares = self._embedder.probabilities(images, self._vocabulary)
-        best = shares.argmax(axis=1)
-        return [
-            (self._vocabulary[index], round(float(row[index]), 4))
-            for index, row in zip(best, shares, strict=True)
-        ]
-
-    def _label(
-        self,
-        region: Region,
-        image: Image,
-        reply: Reply | None,
-        opinion: tuple[str | None, float | None],
-    ) -> Done | Rejection:
+    def label(self, cut: _Cut, reply: Reply | None) -> Done | Rejection:
         """The label by a reply; by the name that the region came with where nothing was asked."""
+        region = cut.region
+        if cut.problem:
+            return _rejected(region, "image gone", cut.problem)
+        if reply and reply.problem:
+            return _rejected(region, "no reply", reply.problem)
         try:
             named = ParsedReply(region.prompt_category, None, None)
             parsed = parse_reply(reply.text) if reply else named
         except UnparsableReplyError as error:
-            return Rejection(
-                rejected_id=region.region_id,
-                stage=STAGE,
-                reason="reply not understood",
-                detail=str(error),
-            )
-        confidence = token_confidence(reply, parsed.span) if reply and parsed.span else None
+            return _rejected(region, "reply not understood", str(error))
+        names, scores = _alternatives(parsed, reply)
         label = Label(
             region_id=region.region_id,
             model_revision=self._revision if reply else _ANNOTATED,
-            prompt_sha256=self._prompt_sha256 if reply else "",
+            prompt_sha256=self._template.sha256 if reply else "",
             category_said=parsed.category,
             likelihood_said=parsed.likelihood,
-            token_confidence=None if confidence is None else round(min(confidence, 1.0), 4),
-            clip_category=opinion[0],
-            clip_score=opinion[1],
-            crop_std=round(float(np.asarray(image, dtype=np.float64).mean(axis=2).std()), 3),
+            token_confidence=_confidence(parsed, reply),
+            alternatives=names,
+            alternative_scores=scores,
+            **asdict(self._opinion(cut, parsed.category)),
+            crop_std=cut.crop_std,
+            nodata_share=cut.nodata_share,
             reply=reply.text if reply else "",
         )
-        return Done(region.region_id, (label,))
+        outputs: list[Label | Embedding] = [label]
+        if self._second and cut.vector is not None:
+            vector = tuple(cut.vector.tolist())
+            embedding = Embedding(
+                region_id=region.region_id,
+                model_revision=self._second.revision,
+                vector=vector,
+            )
+            outputs.append(embedding)
+        return Done(region.region_id, outputs, reply.counts if reply else {})
+
+    def _opinion(self, cut: _Cut, said: str | None) -> Opinion:
+        if self._second is None or cut.vector is None:
+            return Opinion()
+        return self._second.of(cut.vector, said)
+
+
+def _rejected(region: Region, reason: str, detail: str) -> Rejection:
+    return Rejection(rejected_id=region.region_id, stage=STAGE, reason=reason, detail=detail)
+
+
+def _confidence(parsed: ParsedReply, reply: Reply | None) -> float | None:
+    """The probability of the name's tokens; None where the model told none."""
+    if reply is None or parsed.span is None or not reply.token_ends:
+        return None
+    return round(min(token_confidence(reply, parsed.span), 1.0), 4)
+
+
+def _alternatives(
+    parsed: ParsedReply, reply: Reply | None
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Other names: what the model says in its reply, else what it might have said instead."""
+    found: dict[str, float | None] = {}
+    if parsed.alternatives:
+        found = dict(parsed.alternatives)
+    elif reply:
+        for other in reply.others:
+            try:
+                its = parse_reply(other.text)
+            except UnparsableReplyError:
+                continue
+            if its.category:
+                found.setdefault(its.category, _confidence(its, other))
+    found.pop(parsed.category or "", None)
+    scores = tuple(score for score in found.values() if score is not None)
+    return tuple(found), scores if len(scores) == len(found) else ()

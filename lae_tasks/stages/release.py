@@ -174,7 +174,7 @@ def _draft(
         next_category_id=max(
             [parent.next_category_id if parent else 1, *(i + 1 for i in used_ids)]
         ),
-        vocabulary=config.vocabulary,
+        vocabulary=config.vocabulary.names,
         nights=tuple(state.nights),
         config_sha256={name: getattr(config, name).fingerprint() for name in _CONFIG_SECTIONS},
         model_revisions={

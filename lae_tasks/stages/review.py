@@ -34,6 +34,7 @@ from lae_tasks.review.verdicts import (
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State, digest_of
 from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def push(
     if state.unfinished:
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     decisions = regions_to_review(state)
-    tasks = list(build_tasks(state, store.uri, night, config.vocabulary))
+    tasks = list(build_tasks(state, store.uri, night, config.vocabulary.names))
     manifest = _record_push(state, night, config, store, tasks, decisions)
     if tasks:
         project_id = prepare_project(state, config, store, label_studio, s3)
@@ -135,7 +136,7 @@ def prepare_project(
     """Makes the review project and its vocabulary, or brings them up to date; its id."""
     require_s3(store)
     parts = urlsplit(store.uri)
-    _grow_vocabulary(store, vocabulary(state, config.vocabulary))
+    _grow_vocabulary(store, vocabulary(state, config.vocabulary.names))
     return label_studio.ensure_project(
         config.review.project,
         label_config(f"{store.uri}/{VOCABULARY_KEY}"),
@@ -271,7 +272,7 @@ def _read(
     lae_key: str | None,
     sent: Sequence[ReviewItem],
     before: Sequence[Verdict],
-    vocabulary: Sequence[str],
+    vocabulary: Vocabulary,
 ) -> Done | Rejection:
     """What an annotation says now, and what it said before and no longer does."""
     if not sent:

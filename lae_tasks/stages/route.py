@@ -3,7 +3,7 @@
 import hashlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,9 @@ from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import BoxPx, Decision, Done, Label, Merge, Outcome, Region
 from lae_tasks.geometry import suppress_duplicates
-from lae_tasks.names import canonical_form, merge_names
+from lae_tasks.merging import merge_names
+from lae_tasks.names import canonical_form
+from lae_tasks.vocabulary import Vocabulary
 
 STAGE = "route"
 
@@ -36,7 +38,7 @@ class Candidate:
 def run(
     rows: Iterable[tuple[Label, Region]],
     embedder: TextEmbedder | None,
-    vocabulary: Sequence[str],
+    vocabulary: Vocabulary,
     config: RouteConfig,
 ) -> Iterator[Done]:
     """Decides every label of a night.
@@ -72,7 +74,7 @@ def run(
 
 def _ledger(
     rows: Iterable[tuple[Label, Region]],
-    vocabulary: Sequence[str],
+    vocabulary: Vocabulary,
     embedder: TextEmbedder | None,
     config: RouteConfig,
 ) -> dict[str, Merge]:
@@ -84,17 +86,8 @@ def _ledger(
             if _is_imported(region):
                 imported.add(label.category_said)
     embed = embedder.embed_names if embedder else None
-    fixed = _fixed_names(vocabulary, imported)
-    merges = merge_names(counts, fixed, embed, config.merge_similarity)
+    merges = merge_names(counts, vocabulary, imported, embed, config.merge_similarity)
     return {merge.name: merge for merge in merges}
-
-
-def _fixed_names(vocabulary: Sequence[str], imported: Iterable[str]) -> list[str]:
-    """The names that others join: the vocabulary's, and after them what datasets call things."""
-    spelling = {canonical_form(name): name for name in sorted(imported, reverse=True)}
-    for name in vocabulary:
-        spelling.pop(canonical_form(name), None)
-    return [*vocabulary, *sorted(spelling.values())]
 
 
 def _candidates(
@@ -110,7 +103,7 @@ def _candidates(
         )
 
 
-Rule = Callable[[Candidate, Sequence[str], RouteConfig], bool]
+Rule = Callable[[Candidate, Vocabulary, RouteConfig], bool]
 
 #: The rules in their order; the first that holds decides.
 RULES: tuple[tuple[str, Outcome, Rule], ...] = (
@@ -123,16 +116,18 @@ RULES: tuple[tuple[str, Outcome, Rule], ...] = (
     ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
     ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
     ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: _is_doubtful_part(c.region, cfg)),
-    ("new_category", Outcome.REVIEW, lambda c, v, _cfg: bool(v) and c.category not in v),
+    (
+        "new_category",
+        Outcome.REVIEW,
+        lambda c, v, _cfg: _is_new(c, v),
+    ),
     ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
     ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
     ("confident", Outcome.ACCEPT, lambda _c, _v, _cfg: True),
 )
 
 
-def _rule(
-    candidate: Candidate, vocabulary: Sequence[str], config: RouteConfig
-) -> tuple[Outcome, str]:
+def _rule(candidate: Candidate, vocabulary: Vocabulary, config: RouteConfig) -> tuple[Outcome, str]:
     return next(
         (outcome, name) for name, outcome, holds in RULES if holds(candidate, vocabulary, config)
     )
@@ -160,9 +155,14 @@ def _aspect(region: Region) -> float:
     return max(x1 - x0, y1 - y0) / min(x1 - x0, y1 - y0)
 
 
+def _is_new(candidate: Candidate, vocabulary: Vocabulary) -> bool:
+    return bool(vocabulary.names) and candidate.category not in vocabulary.names
+
+
 def _clip_disagrees(candidate: Candidate) -> bool:
-    second = candidate.label.clip_category
-    return second is not None and canonical_form(second) != canonical_form(candidate.category or "")
+    second = candidate.label.clip_categories[:1]
+    same = [canonical_form(name) == canonical_form(candidate.category or "") for name in second]
+    return same == [False]
 
 
 class _Group:
@@ -178,7 +178,7 @@ class _Group:
 
 
 def _duplicates(
-    candidates: Iterable[Candidate], vocabulary: Sequence[str], config: RouteConfig
+    candidates: Iterable[Candidate], vocabulary: Vocabulary, config: RouteConfig
 ) -> set[int]:
     """Numbers of the candidates that a better one of the same scene and category makes superfluous.
 
@@ -202,13 +202,14 @@ def _duplicates(
 
 def _decision(candidate: Candidate, outcome: Outcome, rule: str, config: RouteConfig) -> Decision:
     region = candidate.region
-    names = [candidate.category, candidate.label.clip_category]
+    names = [candidate.category, *candidate.label.clip_categories[:1]]
     return Decision(
         region_id=region.region_id,
         tile_id=region.tile_id,
         scene_id=region.scene_id,
         outcome=outcome,
         rule=rule,
+        reason=rule,
         category=candidate.category,
         confidence=candidate.confidence or 0.0,
         calibration="imported" if _is_imported(region) else f"none:{config.score}",

@@ -106,6 +106,7 @@ def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) 
         digest = hashlib.sha256(data).hexdigest()
         key = image_key(digest)
         store.write(key, data)
+        valid_key = None if valid.all() else _write_valid(valid, store)
         x, y, width, height = window
         tiles.append(
             Tile(
@@ -116,10 +117,20 @@ def _cut_open(scene: Scene, raster: Raster, store: Storage, config: TileConfig) 
                 image_key=key,
                 image_sha256=digest,
                 valid_fraction=round(share, 6),
+                valid_key=valid_key,
             )
         )
     tiles.sort(key=lambda each: each.window_px[1::-1])  # row by row, however it is stored
     return Done(scene.scene_id, tiles, {"empty_tiles": empty})
+
+
+def _write_valid(valid: npt.NDArray[np.bool_], store: Storage) -> str:
+    """Stores where pixels hold data, as a one-bit PNG; its key."""
+    buffer = io.BytesIO()
+    Image.fromarray(valid).save(buffer, "PNG")
+    key = image_key(hashlib.sha256(buffer.getvalue()).hexdigest())
+    store.write(key, buffer.getvalue())
+    return key
 
 
 def image_key(sha256: str) -> str:
@@ -140,6 +151,14 @@ def encode_png(rgb: npt.NDArray[np.uint8]) -> bytes:
     ]
     _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), settings)
     return data.tobytes()
+
+
+def load_valid(tile: Tile, store: Storage) -> npt.NDArray[np.bool_]:
+    """Where a tile's pixels hold data, (height, width)."""
+    if tile.valid_key is None:
+        return np.ones((tile.window_px[3], tile.window_px[2]), dtype=bool)
+    with Image.open(io.BytesIO(store.read(tile.valid_key))) as image:
+        return np.asarray(image.convert("1"))
 
 
 def load_image(tile: Tile, store: Storage) -> npt.NDArray[np.uint8]:

@@ -15,8 +15,8 @@ from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
 from lae_tasks.errors import ConfigError
 from lae_tasks.names import canonical_form
+from lae_tasks.prompt_template import load_template
 from lae_tasks.replies import parse_reply, token_confidence
-from lae_tasks.stages.classify import load_prompt
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml")
 
@@ -37,7 +37,7 @@ def crops() -> tuple[list[Image], list[str]]:
 def test_the_lvlm_names_crops_with_a_confidence(crops: tuple[list[Image], list[str]]) -> None:
     images, names = crops
     classifier = LocalClassifier(CONFIG.classify, threads=1)
-    replies = classifier.reply(images, load_prompt("lae_paper"))
+    replies = list(classifier.reply(images, load_template("lae_paper")))
     parsed = [parse_reply(reply.text) for reply in replies]
     said = [canonical_form(p.category) if p.category else None for p in parsed]
     assert np.mean([a == b for a, b in zip(said, names, strict=True)]) > 0.8
@@ -49,7 +49,7 @@ def test_the_lvlm_names_crops_with_a_confidence(crops: tuple[list[Image], list[s
 
 def test_a_batch_says_what_each_crop_alone_says(crops: tuple[list[Image], list[str]]) -> None:
     images, _ = crops
-    prompt = load_prompt("lae_paper")
+    prompt = load_template("lae_paper")
     together = LocalClassifier(CONFIG.classify, threads=1).reply(images[:5], prompt)
     single = CONFIG.classify.model_copy(update={"batch_size": 1})
     alone = LocalClassifier(single, threads=1).reply(images[:5], prompt)
@@ -59,9 +59,9 @@ def test_a_batch_says_what_each_crop_alone_says(crops: tuple[list[Image], list[s
 def test_clip_names_crops(crops: tuple[list[Image], list[str]]) -> None:
     images, names = crops
     embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
-    shares = embedder.probabilities(images, CONFIG.vocabulary)
-    assert shares.sum(axis=1) == pytest.approx(np.ones(len(images)), abs=1e-4)
-    best = [CONFIG.vocabulary[i] for i in shares.argmax(axis=1)]
+    vocabulary = CONFIG.vocabulary.names
+    logits = embedder.likeness(embedder.embed_crops(images), embedder.embed_names(vocabulary))
+    best = [vocabulary[i] for i in logits.argmax(axis=1)]
     assert np.mean([a == b for a, b in zip(best, names, strict=True)]) > 0.9
 
 

@@ -4,12 +4,12 @@ import pytest
 from demo.metrics import auroc, mask_overlaps, mean
 from demo.train.answers import answer, answer_without_number
 from lae_tasks.names import canonical_form
+from lae_tasks.prompt_template import load_template
 from lae_tasks.replies import parse_reply
-from lae_tasks.stages.classify import load_prompt
 
 
 def test_prompt_is_the_papers() -> None:
-    assert load_prompt("lae_paper") == (
+    assert load_template("lae_paper").text == (
         'Tell me the possible object category in the remote sensing image by returning a "object '
         'category" phrase surrounded by quotation marks and given a likelihood from 0 to 1 '
         '"object category" with likelihood, if it is not recognized, output "Unrecognized" and '
