@@ -232,6 +232,7 @@ def test_a_wrong_setting_fails_at_once(world: World, first_night: str) -> None:
     finally:
         world.config.write_text(right)
     tasks = {task["task_id"]: task for task in api.tasks("lae_nightly", run["dag_run_id"])}
-    assert tasks["ingest"]["state"] == "failed"
-    assert tasks["ingest"]["try_number"] == 1
+    assert tasks["check_models"]["state"] == "failed"
+    assert tasks["check_models"]["try_number"] == 1
+    assert tasks["ingest"]["state"] == "upstream_failed"
     assert "did you mean tile?" in world.airflow.logs()

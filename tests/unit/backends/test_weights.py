@@ -57,6 +57,14 @@ def test_what_is_missing_is_missed_before_anything_is_read(tmp_path: Path, part:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "mps", "gpu0"])
+def test_a_device_that_is_not_here_is_told(device: str) -> None:
+    config = load_config(REPO / "demo" / "lae.yaml")
+    segment = config.segment.model_copy(update={"device": device})
+    with pytest.raises(ConfigError, match=rf"segment\.device .*'{device}'.*use auto, cpu"):
+        require_models(config.model_copy(update={"segment": segment}))
+
+
 def test_weights_in_several_files_are_told(tmp_path: Path) -> None:
     config = SegmentConfig(model_type="sam2", checkpoint=tmp_path)
     (tmp_path / "config.json").write_text("{}")
