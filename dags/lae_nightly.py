@@ -1,8 +1,9 @@
 """### A night: from raw imagery to decided regions
 
-`ingest` registers what is new below the raw prefix and plans shards of a few scenes. Each shard
-is tiled, segmented (SAM) and named (LVLM); `route` then decides over the whole night: accepted,
-to review, or rejected by which rule. What is in doubt goes to the stewards in Label Studio.
+`check_models` fails at once where a model is missing. `ingest` registers what is new below the raw
+prefix and plans shards of a few scenes. Each shard is tiled, segmented (SAM) and named (LVLM);
+`route` then decides over the whole night: accepted, to review, or rejected by which rule. What is
+in doubt goes to the stewards in Label Studio.
 
 - **Which night**: the partition key, `yyyy-mm-dd`. Scheduled runs have one; a run started by hand
   without one works on today (UTC).
@@ -17,7 +18,12 @@ from typing import Any
 from airflow.sdk import CronPartitionTimetable, dag, task_group
 from lae_airflow.assets import NIGHT
 from lae_airflow.defaults import DEFAULT_ARGS, NIGHT_TEMPLATE
-from lae_airflow.operators.night import NightReportOperator, PlanOperator, StageOperator
+from lae_airflow.operators.night import (
+    CheckOperator,
+    NightReportOperator,
+    PlanOperator,
+    StageOperator,
+)
 from lae_airflow.operators.review import ReviewPushOperator
 
 ON_GPU: dict[str, Any] = {"pool": "gpu", "queue": "gpu"}
@@ -54,7 +60,7 @@ def lae_nightly() -> None:
     route = stage("route", trigger_rule="none_failed")
     push = ReviewPushOperator(task_id="push_to_review", night=NIGHT_TEMPLATE, retries=12)
     report = NightReportOperator(task_id="report", night=NIGHT_TEMPLATE, outlets=[NIGHT])
-    stage("ingest") >> plan
+    CheckOperator(task_id="check_models", **ON_GPU) >> stage("ingest") >> plan
     shards.expand(shard=plan.output) >> route >> [push, report]
 
 

@@ -5,12 +5,10 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from lae_tasks.backends.weights import require_models
 from lae_tasks.config import Config
 from lae_tasks.contracts import Manifest
-from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.night import Night, plan, require_ready, run_stage
 from lae_tasks.process import die_with_parent
-from lae_tasks.prompt_template import load_template
 from lae_tasks.state import SHARD_STAGES
 from lae_tasks.storage import open_storage
 
@@ -39,8 +37,7 @@ def run_night(config: Config, night: str, workers: int, progress: Progress) -> l
         LaeError: What a stage raises; finished shards stay finished. A model or a prompt that is
             not there is missed before anything is read.
     """
-    require_models(config)
-    load_template(config.classify.prompt)
+    require_ready(config)
     here = open_night(config, night)
     manifests = [run_stage(here, "ingest")]
     shards = plan(here)

@@ -10,7 +10,12 @@ from datetime import date
 from functools import cache
 
 from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
-from lae_tasks.backends.weights import clip_revision, namer_revision, sam_revision
+from lae_tasks.backends.weights import (
+    clip_revision,
+    namer_revision,
+    require_models,
+    sam_revision,
+)
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
@@ -86,6 +91,16 @@ def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
     if stage not in SHARD_STAGES and shard != WHOLE:
         raise ConfigError(f"{stage} works on the night as a whole; leave out the shard {shard!r}")
     return _STAGES[stage](night, shard)
+
+
+def require_ready(config: Config) -> None:
+    """What a night needs besides imagery, looked for before any is read.
+
+    Raises:
+        ConfigError: If a model, its device or the prompt is missing or cannot be used.
+    """
+    require_models(config)
+    load_template(config.classify.prompt)
 
 
 def plan(night: Night) -> list[str]:

@@ -26,6 +26,7 @@ class NightStatus(BaseModel):
         audit: Those of the accepted that stewards check unmarked.
         review: Regions that the engine is unsure of.
         decided: How many of `audit` and `review` a steward has decided.
+        left_out: What else was counted on the way and made no region, such as `empty_tiles`.
         rejected: Everything that fell out on the way, by stage and reason, most frequent first.
         release: Version and digest of the latest release; None before the first.
     """
@@ -35,13 +36,13 @@ class NightStatus(BaseModel):
     night: str | None
     scenes: int = 0
     tiles: int = 0
-    empty_tiles: int = 0
     regions: int = 0
     named: int = 0
     accepted: int = 0
     audit: int = 0
     review: int = 0
     decided: int = 0
+    left_out: dict[str, int] = {}
     rejected: dict[str, int] = {}
     release: dict[str, Any] | None = None
 
@@ -79,16 +80,36 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         night=night,
         scenes=_rows(done["ingest"]),
         tiles=_rows(done["tile"]),
-        empty_tiles=sum(m.counts.get("empty_tiles", 0) for m in done["tile"]),
         regions=_rows(done["segment"]),
         named=_rows(done["classify"]),
         accepted=outcomes[Outcome.ACCEPT],
         audit=sum(decision.in_audit for decision in decisions),
         review=outcomes[Outcome.REVIEW],
         decided=sum(decision.region_id in judged for decision in sent),
+        left_out=_left_out([*done["tile"], *done["segment"]]),
         rejected=dict(rejected.most_common()),
         release=release,
     )
+
+
+#: Counters of tile and segment, and what they mean to a reader.
+_LEFT_OUT = {
+    "empty_tiles": "tiles without data",
+    "duplicates": "masks of what had one already",
+    "joined": "masks joined into others across tiles",
+    "beyond_max_regions": "masks beyond segment.max_regions",
+    "unusable_annotations": "annotations outside their scene",
+    "prompts_without_tile": "annotations where no tile has data",
+    "prompts_without_mask": "annotations that SAM gave no mask",
+}
+
+
+def _left_out(manifests: list[Manifest]) -> dict[str, int]:
+    """The counters that are not 0."""
+    counts: Counter[str] = Counter()
+    for manifest in manifests:
+        counts.update({name: n for name, n in manifest.counts.items() if name in _LEFT_OUT})
+    return {name: counts[name] for name in _LEFT_OUT if counts[name]}
 
 
 def _night(store: Storage, night: str | None) -> str | None:
@@ -129,6 +150,10 @@ def as_table(status: NightStatus) -> Table:
     table.add_row("  of them to be audited", f"{status.audit:,}")
     table.add_row("to review", f"{status.review:,}")
     table.add_row("  decided by stewards, audit included", f"{status.decided:,}")
+    if status.left_out:
+        table.add_section()
+    for name, count in status.left_out.items():
+        table.add_row(_LEFT_OUT[name], f"{count:,}")
     table.add_section()
     table.add_row("rejected", f"{sum(status.rejected.values()):,}")
     for reason, count in status.rejected.items():

@@ -13,9 +13,20 @@ def prepare(device: str, threads: int) -> torch.device:
         threads: CPU threads of an operation.
     """
     torch.set_num_threads(threads)
+    return usable(device)
+
+
+def usable(device: str) -> torch.device:
+    """The device of a name. Raises ConfigError if there is no such thing, or not here."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r}: use auto, cpu or cuda:N") from error
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"segment.device or classify.device {device!r}: {reason}; use auto, cpu, or a cuda:N "
+            "that this machine has"
+        ) from error
+    return found

@@ -11,9 +11,12 @@ _LOCAL_CLIP = "local-dir:"
 
 
 def require_models(config: Config) -> None:
-    """Raises ConfigError if a model that a night needs is not there, or SAM's is another."""
+    """Raises ConfigError if a night's model or device is not there, or SAM's is another."""
+    from lae_tasks.backends.common import usable
     from lae_tasks.backends.masks import check_checkpoint
 
+    for device in {config.segment.device, config.classify.device}:
+        usable(device)
     check_checkpoint(config.segment)
     if config.classify.namer == "local":
         lvlm_folder(config.classify)

@@ -58,6 +58,7 @@ def test_the_order_of_a_night(dags: Mapping[str, DAG]) -> None:
     nightly = dags["lae_nightly"]
     order = {task.task_id: task.downstream_task_ids for task in nightly.tasks}
     assert order == {
+        "check_models": {"ingest"},
         "ingest": {"plan"},
         "plan": set(SHARDS),  # each takes its shard from the plan
         "shards.tile": {"shards.segment"},
@@ -74,7 +75,7 @@ def test_the_shard_stages_are_mapped_and_the_models_run_on_the_gpu(dags: Mapping
     mapped = [task.task_id for task in nightly.tasks if task.get_closest_mapped_task_group()]
     assert mapped == SHARDS
     on_gpu = {task.task_id for task in nightly.tasks if (task.pool, task.queue) == ("gpu", "gpu")}
-    assert on_gpu == {"shards.segment", "shards.classify"}
+    assert on_gpu == {"check_models", "shards.segment", "shards.classify"}
 
 
 def test_schedules_and_assets(dags: Mapping[str, DAG]) -> None:

@@ -144,7 +144,7 @@ def test_a_night_is_the_same_by_airflow_and_by_the_command_line(
 def test_a_killed_task_is_tried_again_and_changes_nothing(
     world: World, first_night: str, tmp_path: Path
 ) -> None:
-    write_world(tmp_path, 1, 1536, 4)  # 16 tiles
+    write_world(tmp_path, 1, 2048, 4)  # 36 tiles: long enough to be killed in the middle
     world.upload(tmp_path, "second")
     night = (date.fromisoformat(first_night) + timedelta(days=1)).isoformat()
     airflow = world.airflow
@@ -232,6 +232,7 @@ def test_a_wrong_setting_fails_at_once(world: World, first_night: str) -> None:
     finally:
         world.config.write_text(right)
     tasks = {task["task_id"]: task for task in api.tasks("lae_nightly", run["dag_run_id"])}
-    assert tasks["ingest"]["state"] == "failed"
-    assert tasks["ingest"]["try_number"] == 1
+    assert tasks["check_models"]["state"] == "failed"
+    assert tasks["check_models"]["try_number"] == 1
+    assert tasks["ingest"]["state"] == "upstream_failed"
     assert "did you mean tile?" in world.airflow.logs()

@@ -21,12 +21,14 @@ def test_the_table_shows_every_count() -> None:
         audit=35,
         review=200,
         decided=17,
+        left_out={"prompts_without_mask": 41},
         rejected={"route: unrecognized": 97, "ingest: empty": 3},
         release={"version": "v1.0.0", "digest": "abc", "counts": {"objects": 699}},
     )
     out = io.StringIO()
     Console(file=out, width=80).print(as_table(status))
     shown = ("2026-11-22", "1,234", "to review", "17", "unrecognized", "100", "v1.0.0", "699")
+    shown += ("annotations that SAM gave no mask", "41")
     assert [text for text in shown if text not in out.getvalue()] == []
 
 

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 
+class CheckOperator(EngineOperator):
+    """Fails at once where a model, its device or the prompt is missing, before imagery is read.
+
+    It belongs in the queue of the tasks that use them.
+    """
+
+    def execute(self, context: Context) -> None:
+        """Looks for everything that the settings name."""
+        from lae_tasks.night import require_ready
+
+        require_ready(self.engine().config)
+
+
 class StageOperator(EngineOperator):
     """Runs one stage of a night over one shard, unless that is done already.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo.stack.settings import REPO
-from lae_tasks.backends.weights import clip_revision, lvlm_revision, require_models, sam_revision
+from lae_tasks.backends.weights import clip_revision, namer_revision, require_models, sam_revision
 from lae_tasks.config import ClassifyConfig, SegmentConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
@@ -33,12 +33,12 @@ def test_what_is_no_part_of_a_model_does_not_change_it(tmp_path: Path, name: str
     folder = tmp_path / "lvlm"
     shutil.copytree(MODELS / "lvlm", folder)
     config = ClassifyConfig(model=str(folder))
-    first = lvlm_revision(config)
+    first = namer_revision(config)
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("new")
-    assert lvlm_revision(config) == first
+    assert namer_revision(config) == first
     (folder / "tokenizer.json").write_text("{}")
-    assert lvlm_revision(config) != first
+    assert namer_revision(config) != first
 
 
 def test_the_demos_models_are_there() -> None:
@@ -56,6 +56,14 @@ def test_what_is_missing_is_missed_before_anything_is_read(tmp_path: Path, part:
     with pytest.raises(ConfigError, match="none"):
         run_night(broken, "2026-11-22", 1, lambda *_: None)
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps", "gpu0"])
+def test_a_device_that_is_not_here_is_told(device: str) -> None:
+    config = load_config(REPO / "demo" / "lae.yaml")
+    segment = config.segment.model_copy(update={"device": device})
+    with pytest.raises(ConfigError, match=rf"segment\.device .*'{device}'.*use auto, cpu"):
+        require_models(config.model_copy(update={"segment": segment}))
 
 
 def test_weights_in_several_files_are_told(tmp_path: Path) -> None:

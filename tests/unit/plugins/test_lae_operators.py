@@ -16,7 +16,12 @@ from airflow.serialization.serialized_objects import OperatorSerialization
 from lae_airflow.assets import NIGHT
 from lae_airflow.defaults import RETRY_POLICY
 from lae_airflow.operators.base import skip_without_news
-from lae_airflow.operators.night import NightReportOperator, PlanOperator, StageOperator
+from lae_airflow.operators.night import (
+    CheckOperator,
+    NightReportOperator,
+    PlanOperator,
+    StageOperator,
+)
 from lae_airflow.operators.release import ReleaseOperator
 from lae_airflow.operators.review import CollectOperator, ReviewPushOperator, VerdictsSensor
 from lae_airflow.triggers.verdicts import FAILED, NOTHING
@@ -131,6 +136,7 @@ def test_what_the_trigger_says_becomes_the_tasks_fate() -> None:
     "operator",
     [
         StageOperator(task_id="tile", stage="tile", night=DAY, shard="0000", pool="gpu"),
+        CheckOperator(task_id="check_models", pool="gpu"),
         PlanOperator(task_id="plan", night=DAY),
         NightReportOperator(task_id="report", night=DAY, outlets=[NIGHT]),
         ReviewPushOperator(task_id="push", night=DAY, label_studio_conn_id="other"),
