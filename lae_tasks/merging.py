@@ -117,7 +117,7 @@ def _nearest(
     if embed is None or not ranked:
         return {}
     names = [*fixed, *ranked]
-    vectors = np.ascontiguousarray(embed(names), dtype=np.float32)
+    vectors = embed([canonical_form(name) for name in names])
     chosen = np.zeros(len(names), dtype=bool)
     chosen[: len(fixed)] = True
     found: dict[str, _Meaning] = {}

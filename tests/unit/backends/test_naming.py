@@ -9,7 +9,9 @@ from demo.scenes import generate_scene
 from demo.stack.settings import REPO
 from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.lvlm import LocalClassifier
+from lae_tasks.backends.namers import load_namer
 from lae_tasks.backends.protocols import Image
+from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
@@ -17,6 +19,7 @@ from lae_tasks.errors import ConfigError
 from lae_tasks.names import canonical_form
 from lae_tasks.prompt_template import load_template
 from lae_tasks.replies import parse_reply, token_confidence
+from lae_tasks.vocabulary import Vocabulary
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml")
 
@@ -86,3 +89,38 @@ def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
     for name in ("no-such-architecture", "ViT-B-32", "ViT-B-32/no-such-weights"):
         with pytest.raises(ConfigError, match="open_clip knows no such weights"):
             ClipEmbedder(name, "cpu", threads=1)
+
+
+def test_clip_alone_names_crops_and_tells_nothing_from_something(
+    crops: tuple[list[Image], list[str]],
+) -> None:
+    images, names = crops
+    values = {
+        "namer": "clip",
+        "clip_background": ("tree", "building", "rock", "background"),
+        "alternatives": 2,
+    }
+    config = CONFIG.classify.model_copy(update=values)
+    namer = load_namer(config, CONFIG.vocabulary, 1)
+    assert namer.revision == namer_revision(config)
+    replies = list(namer.reply(iter(images), load_template("lae_paper")))
+    parsed = [parse_reply(reply.text) for reply in replies]
+    assert np.mean([p.category == name for p, name in zip(parsed, names, strict=True)]) > 0.9
+    for reply, found in zip(replies, parsed, strict=True):
+        if found.span:
+            assert 0 < token_confidence(reply, found.span) <= 1
+        others = [parse_reply(other.text).category for other in reply.others]
+        assert len(set(others) - {None, found.category}) == 2
+    scene = generate_scene(1_000_106, 512)
+    things = [found for found in scene.objects if not found.category]
+    margin = CONFIG.classify.crop_margin
+    trees = [crop_region(scene.image, found.bbox_xyxy_px, margin) for found in things]
+    assert trees
+    said = [parse_reply(r.text).category for r in namer.reply(trees, load_template("lae_paper"))]
+    assert said.count(None) > len(said) / 2
+
+
+def test_clip_alone_needs_something_to_choose_from() -> None:
+    config = CONFIG.classify.model_copy(update={"namer": "clip"})
+    with pytest.raises(ConfigError, match="it chooses from the vocabulary; add one"):
+        load_namer(config, Vocabulary(), 1)

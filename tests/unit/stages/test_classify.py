@@ -1,18 +1,23 @@
 """Classify: crops from memory, replies read one by one, a bad reply costs one region only."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Done, Label, Rejection
+from lae_tasks.contracts import Done, Embedding, Label, Rejection
 from lae_tasks.errors import ConfigError
+from lae_tasks.opinion import SecondOpinion
+from lae_tasks.prompt_template import PromptTemplate, load_template
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
+from lae_tasks.vocabulary import Vocabulary
 from tests.records import make_region, make_tile
 
 CONFIG = ClassifyConfig(crop_margin=0.0)
@@ -27,16 +32,19 @@ class Recorded:
         self.texts = list(texts)
         self.crops: list[Image] = []
 
-    def reply(self, crops: Sequence[Image], prompt: str) -> list[Reply]:
-        assert "object category" in prompt
-        self.crops += crops
-        ends = tuple(range(1, 1 + len(self.texts[0])))
-        replies = []
-        for _ in crops:
-            text = self.texts.pop(0)
-            ends = tuple(range(1, 1 + len(text)))
-            replies.append(Reply(text, ends, (0.5,) * len(text)))
-        return replies
+    def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
+        assert "object category" in template.text
+        for crop in crops:
+            self.crops.append(crop)
+            yield self.said(self.texts.pop(0))
+
+    def said(self, text: str) -> Reply:
+        if text.startswith("problem: "):
+            return Reply("", problem=text)
+        first, *others = text.split(" | ")
+        ends = tuple(range(1, 1 + len(first)))
+        asides = tuple(self.said(other) for other in others)
+        return Reply(first, ends, (0.5,) * len(first), asides, counts={"prompt_tokens": 7})
 
 
 @pytest.fixture
@@ -57,7 +65,7 @@ REGIONS = [
 
 def run(store: LocalStorage, classifier: Recorded) -> list[Done | Rejection]:
     tiles = {"t1": TILE}
-    return list(classify.run(REGIONS, tiles, store, classifier, None, (), CONFIG))
+    return list(classify.run(REGIONS, tiles, store, classifier, None, CONFIG))
 
 
 def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStorage) -> None:
@@ -81,7 +89,7 @@ def test_a_region_with_a_name_of_its_own_is_not_asked_about(store: LocalStorage)
     named = REGIONS[1].model_copy(update={"prompt_category": "harbour"})
     classifier = Recorded('"ship" with likelihood 0.9', '"car" with likelihood 0.8')
     regions = [REGIONS[0], named, REGIONS[2]]
-    results = list(classify.run(regions, {"t1": TILE}, store, classifier, None, (), CONFIG))
+    results = list(classify.run(regions, {"t1": TILE}, store, classifier, None, CONFIG))
     labels = [r.outputs[0] for r in results if isinstance(r, Done)]
     assert [label.category_said for label in labels if isinstance(label, Label)] == [
         "ship",
@@ -112,9 +120,144 @@ def test_a_rendition_that_is_gone_rejects_its_regions(store: LocalStorage) -> No
     assert [r.reason for r in results if isinstance(r, Rejection)] == ["image gone"] * 3
 
 
+def label_of(result: Done | Rejection) -> Label:
+    assert isinstance(result, Done), result
+    assert isinstance(result.outputs[0], Label)
+    return result.outputs[0]
+
+
+def test_a_crop_that_gets_no_reply_rejects_its_region_only(store: LocalStorage) -> None:
+    texts = ('"ship"', "problem: the server refuses the picture", '"car"')
+    first, second, third = run(store, Recorded(*texts))
+    assert (label_of(first).category_said, label_of(third).category_said) == ("ship", "car")
+    assert isinstance(second, Rejection)
+    assert (second.reason, second.detail) == ("no reply", texts[1])
+
+
+def test_what_else_might_have_been_said_is_kept_and_what_it_took(store: LocalStorage) -> None:
+    texts = ('"ship" | "boats" | "ship" | hm | "Unrecognized"', '"car"', '"car"')
+    first, second, _ = run(store, Recorded(*texts))
+    assert label_of(first).alternatives == ("boats",)
+    assert label_of(first).alternative_scores == (pytest.approx(0.5**5, abs=1e-4),)
+    assert label_of(second).alternatives == label_of(second).alternative_scores == ()
+    assert isinstance(first, Done)
+    assert first.counts == {"prompt_tokens": 7}
+
+
+class Angles:
+    """A space of two dimensions: grey crops by their brightness, names by their place."""
+
+    revision = "angles"
+    names = ("dark", "bright", "dim")
+
+    def embed_names(self, names: Sequence[str]) -> np.ndarray:
+        return self._unit([{"dark": 0, "bright": 90, "dim": 30}[name] for name in names])
+
+    def embed_crops(self, crops: Sequence[Image]) -> np.ndarray:
+        return self._unit([float(crop.mean()) / 255 * 90 for crop in crops])
+
+    def likeness(self, crops: np.ndarray, names: np.ndarray) -> np.ndarray:
+        return 10 * crops @ names.T
+
+    @staticmethod
+    def _unit(degrees: Sequence[float]) -> np.ndarray:
+        radians = np.radians(degrees)
+        return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+
+def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path: Path) -> None:
+    store = LocalStorage(tmp_path)
+    pixels = np.full((100, 100, 3), 30, dtype=np.uint8)
+    pixels[50:] = 250
+    store.write("image.png", encode_png(pixels))
+    vocabulary = Vocabulary.model_validate(["dark", {"name": "bright", "synonyms": ["Snow"]}])
+    second = SecondOpinion(Angles(), vocabulary)
+    names = ('"the dark"', '"Snow"', '"dark"', '"dim"', '"Unrecognized"')
+    rows = (10, 60, 60, 10, 10)
+    regions = [
+        make_region(region_id=f"r{n}", bbox_xyxy_px=(410, 200 + y, 430, 220 + y))
+        for n, y in enumerate(rows)
+    ]
+    results = list(classify.run(regions, {"t1": TILE}, store, Recorded(*names), second, CONFIG))
+    labels = [label_of(result) for result in results]
+    assert [label.clip_agrees for label in labels] == [True, True, False, False, None]
+    assert [label.clip_categories[0] for label in labels] == [
+        "dark",
+        "bright",
+        "bright",
+        "dark",
+        "dark",
+    ]
+    assert labels[0].clip_score_said == labels[0].clip_scores[0] > 0.9
+    assert labels[1].clip_score_said == labels[1].clip_scores[0]
+    assert labels[2].clip_score_said == labels[2].clip_scores[1] < 0.1
+    said = labels[3].clip_score_said  # it stands not in the vocabulary, and is compared with it
+    assert said is not None
+    assert 0.1 < said < 0.5
+    assert labels[4].clip_score_said is None
+    assert {label.model_revision for label in labels} == {"recorded+angles"}
+    for result, label in zip(results, labels, strict=True):
+        assert isinstance(result, Done)
+        (embedding,) = result.outputs[1:]
+        assert isinstance(embedding, Embedding)
+        assert embedding.region_id == label.region_id
+        assert embedding.model_revision == "angles"
+        assert np.linalg.norm(embedding.vector) == pytest.approx(1)
+
+
+def test_without_a_vocabulary_there_are_vectors_and_no_opinion(store: LocalStorage) -> None:
+    second = SecondOpinion(Angles(), Vocabulary())
+    classifier = Recorded(*['"ship"'] * 3)
+    for result in classify.run(REGIONS, {"t1": TILE}, store, classifier, second, CONFIG):
+        label = label_of(result)
+        assert (label.clip_categories, label.clip_agrees) == ((), None)
+        assert isinstance(result, Done)
+        assert len(result.outputs) == 2
+
+
+def test_the_box_is_drawn_if_the_settings_say_so(store: LocalStorage) -> None:
+    config = ClassifyConfig(crop_margin=0.5, context="outline")
+    classifier = Recorded(*['"ship"'] * 3)
+    list(classify.run(REGIONS[:1], {"t1": TILE}, store, classifier, None, config))
+    (crop,) = classifier.crops
+    red = (crop == (255, 0, 0)).all(axis=2)
+    assert crop.shape == (40, 40, 3)
+    assert red[9, 9:31].all()
+    assert red[9:31, 30].all()
+    assert not red[10:30, 10:30].any()
+    assert (crop[10:30, 10:30] == load_image(TILE, store)[20:40, 10:30]).all()
+
+
+def test_pixels_without_data_are_counted(store: LocalStorage) -> None:
+    valid = np.ones((100, 100), dtype=bool)
+    valid[:30] = False
+    buffer = io.BytesIO()
+    PilImage.fromarray(valid).save(buffer, "PNG")
+    store.write("valid.png", buffer.getvalue())
+    tile = TILE.model_copy(update={"valid_key": "valid.png"})
+    classifier = Recorded(*['"ship"'] * 3)
+    results = classify.run(REGIONS, {"t1": tile}, store, classifier, None, CONFIG)
+    assert [label_of(result).nodata_share for result in results] == [0.5, 0.0, 0.0]
+
+
 def test_prompts_come_from_the_package_or_a_file(tmp_path: Path) -> None:
-    assert 'returning a "object category" phrase' in classify.load_prompt("lae_paper")
-    (tmp_path / "mine.txt").write_text("What is it?\n")
-    assert classify.load_prompt(str(tmp_path / "mine.txt")) == "What is it?"
-    with pytest.raises(ConfigError, match="no such template or file"):
-        classify.load_prompt("none")
+    paper = load_template("lae_paper")
+    assert 'returning a "object category" phrase' in paper.text
+    assert paper.schema is None
+    form = load_template("json")
+    assert form.schema is not None
+    assert form.schema["required"] == ["category", "likelihood", "alternatives"]
+    mine = tmp_path / "mine.txt"
+    mine.write_text("What is it?\n")
+    free = load_template(str(mine))
+    assert (free.text, free.schema) == ("What is it?", None)
+    (tmp_path / "mine.schema.json").write_text('{"type": "object"}')
+    assert load_template(str(mine)).sha256 != free.sha256
+    (tmp_path / "mine.schema.json").write_text("[")
+    with pytest.raises(ConfigError, match="not JSON"):
+        load_template(str(mine))
+    (tmp_path / "mine.schema.json").write_text("[]")
+    with pytest.raises(ConfigError, match="a JSON schema is an object"):
+        load_template(str(mine))
+    with pytest.raises(ConfigError, match="no such template or text file"):
+        load_template("none")

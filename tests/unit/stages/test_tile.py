@@ -70,6 +70,24 @@ def test_windows_without_data_are_counted_not_kept(raw: LocalStorage, store: Loc
     assert [len(r.outputs) for r in results if isinstance(r, Done)] == [1, 1]
 
 
+def test_where_a_tile_holds_data_is_kept(raw: LocalStorage, store: LocalStorage) -> None:
+    pixels = gradient(3, 20, 20)
+    pixels[:, 3:5, :7] = 0
+    write_raster(raw.root / "holes.tif", pixels, nodata=0)
+    write_raster(raw.root / "whole.tif", gradient(3, 20, 20) + 1)
+    tiles = {}
+    for done in tile.run(register(raw), raw, store, CONFIG):
+        assert isinstance(done, Done)
+        (one,) = done.outputs
+        assert isinstance(one, Tile)
+        tiles[one.raw_key] = one
+    valid = tile.load_valid(tiles["holes.tif"], store)
+    assert (valid == (pixels != 0).any(axis=0)).all()
+    assert tiles["holes.tif"].valid_fraction == round(float(valid.mean()), 6) < 1
+    assert tiles["whole.tif"].valid_key is None
+    assert tile.load_valid(tiles["whole.tif"], store).all()
+
+
 def test_a_scene_that_changed_or_went_is_rejected(raw: LocalStorage, store: LocalStorage) -> None:
     for name in ("a.tif", "b.tif", "c.tif"):
         write_raster(raw.root / name, gradient(3, 20, 20 + ord(name[0])))

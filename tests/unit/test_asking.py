@@ -1,0 +1,28 @@
+"""Asking: every item comes back in its place, however far ahead the crops are taken."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from lae_tasks.asking import asked
+from lae_tasks.backends.protocols import Image, Reply
+
+
+def crop_of(number: int) -> Image | None:
+    """Multiples of three are not asked about."""
+    return None if number % 3 == 0 else np.full((1, 1, 3), number, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 31])
+def test_items_come_back_in_order(count: int, at_once: int) -> None:
+    def reply(crops: Iterator[Image]) -> Iterator[Reply]:
+        while batch := list(islice(crops, at_once)):
+            yield from (Reply(str(crop[0, 0, 0])) for crop in batch)
+
+    answered = list(asked(range(count), crop_of, reply))
+    assert [number for number, _ in answered] == list(range(count))
+    for number, answer in answered:
+        assert (answer.text if answer else None) == (str(number) if number % 3 else None)
