@@ -31,8 +31,8 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config_file import load_config
 from lae_tasks.prompt_template import PromptTemplate
 
-#: How long a server that is slow takes, and what one that is busy asks to wait.
-SLOW_S, RETRY_AFTER_S = 4.0, 1
+#: What a server that is busy asks to wait.
+RETRY_AFTER_S = 1
 
 
 class Fault(Enum):
@@ -77,17 +77,18 @@ class LvlmServer:
 
     Attributes:
         faults: By the number of the request, from 0.
+        slow_s: How long it takes where it is slow.
         asked: Every request, in the order in which they came.
-        answered: How often each crop was answered well, and the client took it.
+        answered: How often each crop was answered well.
     """
 
     def __init__(self, speaker: Speaker) -> None:
         self.speaker = speaker
+        self.slow_s = 4.0
         self.faults: dict[int, Fault] = {}
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()
-        self.most_at_once = 0
-        self._at_once = 0
+        self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(), False)
         self._http.request_queue_size = 256
@@ -147,16 +148,12 @@ class LvlmServer:
             number = len(self.asked)
             fault = self.faults.get(number)
             self.asked.append(Asked(number, digest, fault, body, dict(handler.headers)))
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             if fault is not None:
                 self._fail(handler, fault)
                 return
-            try:
+            with self._counted():
                 answer = self.speaker(crop, body)
-            except Exception as error:
-                answer = HttpError(418, f"the test's own error: {error!r}")  # not tried again
             if isinstance(answer, HttpError):
                 text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
                 handler._send(answer.status, text.encode(), answer.headers)
@@ -167,9 +164,19 @@ class LvlmServer:
             handler._send(200, json.dumps(said).encode())
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client was killed
+        except Exception as error:
+            handler._send(418, f"the test's own error: {error!r}".encode())  # not tried again
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
         finally:
             with self._lock:
-                self._at_once -= 1
+                self.at_once -= 1
 
     def _fail(self, handler: Any, fault: Fault) -> None:
         if fault is Fault.BUSY:
@@ -185,7 +192,7 @@ class LvlmServer:
             handler.wfile.flush()
             handler.close_connection = True
         elif fault is Fault.SLOW:
-            time.sleep(SLOW_S)
+            time.sleep(self.slow_s)
             handler.close_connection = True
         elif fault is Fault.MALFORMED:
             handler._send(200, b"<html>Bad gateway</html>")
