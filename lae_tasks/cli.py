@@ -192,6 +192,24 @@ def rejects(
 
 
 @app.command()
+def ledger(
+    config: ConfigFile = None,
+    store: StoreUri = None,
+    night: Annotated[str | None, typer.Option(help="By default the latest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which names a night took for which categories, and why."""
+    from lae_tasks.ledger import as_table, read_ledger
+    from lae_tasks.storage import open_storage
+
+    merges = read_ledger(open_storage(load_config(config, store=store).store), night)
+    if as_json:
+        out.print_json(json.dumps([merge.model_dump(mode="json") for merge in merges]))
+    else:
+        out.print(as_table(merges) if merges else "No name was said yet")
+
+
+@app.command()
 def review(
     action: Annotated[str, typer.Argument(help="push or collect.")],
     config: ConfigFile = None,

@@ -54,7 +54,7 @@ def read_status(store: Storage, night: str | None = None) -> NightStatus:
         ContractError: If the store has no such night.
     """
     release = _release(store)
-    night = _night(store, night)
+    night = night_or_latest(store, night)
     if night is None:
         return NightStatus(night=None, release=release)
     shards = set(read_plan(store, night)) | {WHOLE}
@@ -112,8 +112,12 @@ def _left_out(manifests: list[Manifest]) -> dict[str, int]:
     return {name: counts[name] for name in _LEFT_OUT if counts[name]}
 
 
-def _night(store: Storage, night: str | None) -> str | None:
-    """The night, or the latest; None if the store has none and none was asked for."""
+def night_or_latest(store: Storage, night: str | None) -> str | None:
+    """The night, or the latest; None if the store has none and none was asked for.
+
+    Raises:
+        ContractError: If the store has no such night.
+    """
     nights = sorted({m.night for m in iter_manifests(store, "ingest")})
     if night is None or night in nights:
         return night or (nights[-1] if nights else None)
@@ -130,7 +134,7 @@ def read_rejections(store: Storage, night: str | None = None) -> list[Rejection]
     Raises:
         ContractError: If the store has no such night.
     """
-    night = _night(store, night)
+    night = night_or_latest(store, night)
     return [
         rejection
         for stage in ("ingest", *SHARD_STAGES, "review", "collect")
