@@ -4,8 +4,8 @@ The command line and Airflow both call `run_stage`; neither knows more of a stag
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -232,7 +232,7 @@ def _classify(night: Night, shard: str) -> Manifest:
         model_revision=_joined(namer_revision(config), _clip_revision(config)),
     )
 
-    def results() -> Iterator[Done | Rejection | Counted]:
+    def results() -> Generator[Done | Rejection | Counted]:
         threads = night.config.threads
         namer = classifier(config, vocabulary, threads)
         embedder = text_embedder(config, threads)
@@ -242,7 +242,9 @@ def _classify(night: Night, shard: str) -> Manifest:
         with _of_shard(namer, night, shard) as own:
             yield from classify.run(regions, by_id, night.store, own, second, config)
 
-    manifest = run(night.store, work, [r.region_id for r in regions], results())
+    # Closed whatever happens: then nobody asks on, and what was answered is written.
+    with closing(results()) as made:
+        manifest = run(night.store, work, [r.region_id for r in regions], made)
     clear_replies(night.store, replies_prefix("classify", night.night, shard))
     return manifest
 

@@ -25,7 +25,7 @@ from lae_tasks.prompt_template import PromptTemplate
 
 #: Crops that are taken ahead, as a multiple of those in flight: so many may be answered before the
 #: slowest one is. Not answered, they have so many bytes together.
-_AHEAD, _BYTES_AHEAD = 4, 256 << 20
+_AHEAD, _BYTES_AHEAD = 4, 128 << 20
 
 
 class RemoteClassifier:

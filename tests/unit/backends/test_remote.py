@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lae_tasks.backends import remote
 from lae_tasks.backends.chat_server import _retry_after_s
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
@@ -59,8 +60,8 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def namer(server: LvlmServer, alternatives: int = 0, **remote: Any) -> RemoteClassifier:
-    settings = {"base_url": server.url, "max_in_flight": 8, "timeout_s": 2.0} | remote
+def namer(server: LvlmServer, alternatives: int = 0, **changed: Any) -> RemoteClassifier:
+    settings = {"base_url": server.url, "max_in_flight": 8, "timeout_s": 2.0} | changed
     config = {"namer": "remote", "model": "demo", "alternatives": alternatives, "remote": settings}
     return RemoteClassifier(ClassifyConfig.model_validate(config))
 
@@ -113,6 +114,29 @@ def test_crops_are_taken_as_they_are_needed(server: LvlmServer) -> None:
     assert len(server.asked) <= 8
 
 
+def test_large_crops_do_not_pile_up(server: LvlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def waits(crop: Image, body: dict[str, Any]) -> Reply:
+        gate.wait(10)
+        return by_digest(crop, body)
+
+    server.speaker = waits
+    monkeypatch.setattr(remote, "_BYTES_AHEAD", 5 * 3 * 64 * 64)
+    taken = 0
+
+    def counted() -> Iterator[Image]:
+        nonlocal taken
+        for crop in crops(40, side=64):
+            taken += 1
+            yield crop
+
+    threading.Timer(0.5, lambda: (taken_before.append(taken), gate.set())).start()
+    taken_before: list[int] = []
+    assert len(list(namer(server).reply(counted(), PAPER))) == 40
+    assert taken_before == [5]
+
+
 @pytest.mark.parametrize("fault", Fault)
 def test_each_fault_is_tried_again(server: LvlmServer, fault: Fault) -> None:
     server.faults = {0: fault, 3: fault}
@@ -144,12 +168,12 @@ def test_an_attempt_ends_even_if_the_server_keeps_sending() -> None:
 
     thread = threading.Thread(target=drip, daemon=True)
     thread.start()
-    remote = {
+    settings = {
         "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
         "timeout_s": 0.4,
         "deadline_s": 0.45,
     }
-    config = ClassifyConfig.model_validate({"namer": "remote", "model": "m", "remote": remote})
+    config = ClassifyConfig.model_validate({"namer": "remote", "model": "m", "remote": settings})
     started = time.monotonic()
     with pytest.raises(TransientError, match=r"no whole answer in 0\.4 s"):
         list(RemoteClassifier(config).reply(crops(1), PAPER))
