@@ -28,6 +28,8 @@ from PIL import Image as PillowImage
 
 from demo.stack.settings import REPO
 from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.backends.remote import RemoteClassifier
+from lae_tasks.config import ClassifyConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.prompt_template import PromptTemplate
 
@@ -250,3 +252,27 @@ def demo_model() -> Speaker:
             return next(classifier.reply([crop], template))
 
     return speak
+
+
+def some_crops(n: int, side: int = 8) -> list[Image]:
+    """Different ones, all about of one size."""
+    random = np.random.default_rng(7)
+    return [random.integers(0, 256, (side, side + i % 3, 3), dtype=np.uint8) for i in range(n)]
+
+
+def by_digest(crop: Image, _body: dict[str, Any]) -> Reply:
+    """A reply that tells which crop was asked about."""
+    text = f'"{digest_of_crop(crop)[:8]}" with likelihood 0.9'
+    return Reply(text, (1, 9, len(text)), (1.0, 0.5, 0.25))
+
+
+def expected(images: list[Image]) -> list[str]:
+    """What `by_digest` says of them."""
+    return [by_digest(crop, {}).text for crop in images]
+
+
+def remote_namer(server: LvlmServer, alternatives: int = 0, **changed: Any) -> RemoteClassifier:
+    """A namer that asks the server, with other settings of `classify.remote` if need be."""
+    settings = {"base_url": server.url, "max_in_flight": 8, "timeout_s": 2.0} | changed
+    config = {"namer": "remote", "model": "demo", "alternatives": alternatives, "remote": settings}
+    return RemoteClassifier(ClassifyConfig.model_validate(config))

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lae_tasks.backends import remote
@@ -17,53 +15,22 @@ from lae_tasks.backends.chat_server import _retry_after_s
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.errors import BudgetSpentError, ConfigError, TransientError
-from lae_tasks.journal import Journal
-from lae_tasks.prompt_template import PromptTemplate, load_template
-from lae_tasks.storage import LocalStorage
+from lae_tasks.errors import ConfigError, TransientError
+from lae_tasks.prompt_template import load_template
 from tests.lvlm_server import (
     Answer,
     Fault,
     HttpError,
     LvlmServer,
+    by_digest,
     completion,
     digest_of_crop,
-    lvlm_server,
+    expected,
+    remote_namer,
+    some_crops,
 )
 
 PAPER = load_template("lae_paper")
-
-
-def crops(n: int, side: int = 8) -> list[Image]:
-    random = np.random.default_rng(7)
-    return [random.integers(0, 256, (side, side + i % 3, 3), dtype=np.uint8) for i in range(n)]
-
-
-def by_digest(crop: Image, _body: dict[str, Any]) -> Reply:
-    """A reply that tells which crop was asked about."""
-    text = f'"{digest_of_crop(crop)[:8]}" with likelihood 0.9'
-    return Reply(text, (1, 9, len(text)), (1.0, 0.5, 0.25))
-
-
-def expected(images: list[Image]) -> list[str]:
-    return [by_digest(crop, {}).text for crop in images]
-
-
-@pytest.fixture
-def server() -> Iterator[LvlmServer]:
-    with lvlm_server(by_digest) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-def namer(server: LvlmServer, alternatives: int = 0, **changed: Any) -> RemoteClassifier:
-    settings = {"base_url": server.url, "max_in_flight": 8, "timeout_s": 2.0} | changed
-    config = {"namer": "remote", "model": "demo", "alternatives": alternatives, "remote": settings}
-    return RemoteClassifier(ClassifyConfig.model_validate(config))
 
 
 def test_replies_come_in_order_however_they_are_answered(server: LvlmServer) -> None:
@@ -72,8 +39,8 @@ def test_replies_come_in_order_however_they_are_answered(server: LvlmServer) -> 
         return by_digest(crop, body)
 
     server.speaker = slowly
-    images = crops(60)
-    replies = list(namer(server).reply(images, PAPER))
+    images = some_crops(60)
+    replies = list(remote_namer(server).reply(images, PAPER))
     assert [reply.text for reply in replies] == expected(images)
     assert replies[0].token_ends == (1, 9, len(replies[0].text))
     assert replies[0].token_probabilities == pytest.approx((1.0, 0.5, 0.25))
@@ -85,7 +52,7 @@ def test_a_request_is_as_the_protocol_says(
     server: LvlmServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
-    list(namer(server).reply(crops(1), load_template("json")))
+    list(remote_namer(server).reply(some_crops(1), load_template("json")))
     (asked,) = server.asked
     assert asked.headers["Authorization"] == "Bearer sk-secret"
     assert asked.body["model"] == "demo"
@@ -94,7 +61,11 @@ def test_a_request_is_as_the_protocol_says(
     form = asked.body["response_format"]["json_schema"]
     assert form["strict"] and form["schema"]["required"][0] == "category"
     assert asked.body["messages"][0]["content"][1]["text"].startswith("Name the object")
-    list(namer(server, logprobs=False, json_schema=False).reply(crops(1), load_template("json")))
+    list(
+        remote_namer(server, logprobs=False, json_schema=False).reply(
+            some_crops(1), load_template("json")
+        )
+    )
     assert not {"logprobs", "response_format", "seed"} & set(server.asked[1].body)
 
 
@@ -103,11 +74,11 @@ def test_crops_are_taken_as_they_are_needed(server: LvlmServer) -> None:
 
     def counted() -> Iterator[Image]:
         nonlocal taken
-        for crop in crops(100):
+        for crop in some_crops(100):
             taken += 1
             yield crop
 
-    replies = namer(server, max_in_flight=2).reply(counted(), PAPER)
+    replies = remote_namer(server, max_in_flight=2).reply(counted(), PAPER)
     next(replies)
     assert taken == 8
     replies.close()
@@ -127,21 +98,21 @@ def test_large_crops_do_not_pile_up(server: LvlmServer, monkeypatch: pytest.Monk
 
     def counted() -> Iterator[Image]:
         nonlocal taken
-        for crop in crops(40, side=64):
+        for crop in some_crops(40, side=64):
             taken += 1
             yield crop
 
     threading.Timer(0.5, lambda: (taken_before.append(taken), gate.set())).start()
     taken_before: list[int] = []
-    assert len(list(namer(server).reply(counted(), PAPER))) == 40
+    assert len(list(remote_namer(server).reply(counted(), PAPER))) == 40
     assert taken_before == [5]
 
 
 @pytest.mark.parametrize("fault", Fault)
 def test_each_fault_is_tried_again(server: LvlmServer, fault: Fault) -> None:
     server.faults = {0: fault, 3: fault}
-    images = crops(6)
-    replies = list(namer(server, timeout_s=0.5).reply(images, PAPER))
+    images = some_crops(6)
+    replies = list(remote_namer(server, timeout_s=0.5).reply(images, PAPER))
     assert [reply.text for reply in replies] == expected(images)
     assert sum(reply.counts["requests"] for reply in replies) == 8
     assert sum(reply.counts.get("retries", 0) for reply in replies) == 2
@@ -176,7 +147,7 @@ def test_an_attempt_ends_even_if_the_server_keeps_sending() -> None:
     config = ClassifyConfig.model_validate({"namer": "remote", "model": "m", "remote": settings})
     started = time.monotonic()
     with pytest.raises(TransientError, match=r"no whole answer in 0\.4 s"):
-        list(RemoteClassifier(config).reply(crops(1), PAPER))
+        list(RemoteClassifier(config).reply(some_crops(1), PAPER))
     assert time.monotonic() - started < 2
     thread.join()
     listener.close()
@@ -185,7 +156,7 @@ def test_an_attempt_ends_even_if_the_server_keeps_sending() -> None:
 def test_retry_after_is_waited_for(server: LvlmServer) -> None:
     server.faults = {0: Fault.BUSY}
     started = time.monotonic()
-    list(namer(server).reply(crops(1), PAPER))
+    list(remote_namer(server).reply(some_crops(1), PAPER))
     assert time.monotonic() - started >= 1
     assert _retry_after_s("7.5") == 7.5
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
@@ -197,7 +168,7 @@ def test_a_deadline_names_server_and_last_failure(server: LvlmServer) -> None:
     server.speaker = lambda *_: HttpError(503, {"error": {"message": "loading the model"}})
     started = time.monotonic()
     with pytest.raises(TransientError) as caught:
-        list(namer(server, deadline_s=1.5).reply(crops(20), PAPER))
+        list(remote_namer(server, deadline_s=1.5).reply(some_crops(20), PAPER))
     assert time.monotonic() - started < 4
     message = str(caught.value)
     assert server.url in message and "HTTP 503: loading the model" in message
@@ -210,14 +181,14 @@ def test_a_server_that_asks_for_more_than_the_deadline_is_not_waited_for(
     server.speaker = lambda *_: HttpError(429, "later", {"Retry-After": "3600"})
     started = time.monotonic()
     with pytest.raises(TransientError, match="HTTP 429: later"):
-        list(namer(server).reply(crops(1), PAPER))
+        list(remote_namer(server).reply(some_crops(1), PAPER))
     assert time.monotonic() - started < 2
 
 
 def test_no_server_at_all(server: LvlmServer) -> None:
-    other = namer(server, base_url="http://127.0.0.1:9/v1", deadline_s=0.5)
+    other = remote_namer(server, base_url="http://127.0.0.1:9/v1", deadline_s=0.5)
     with pytest.raises(TransientError, match=r"127\.0\.0\.1:9/v1.*ConnectError"):
-        list(other.reply(crops(1), PAPER))
+        list(other.reply(some_crops(1), PAPER))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +207,7 @@ def test_what_no_crop_can_pass_ends_the_shard(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     server.speaker = lambda *_: answer
     with pytest.raises(ConfigError, match=message) as caught:
-        list(namer(server).reply(crops(50), PAPER))
+        list(remote_namer(server).reply(some_crops(50), PAPER))
     assert "sk-secret" not in str(caught.value)
     assert len(server.asked) <= 16
 
@@ -244,7 +215,7 @@ def test_what_no_crop_can_pass_ends_the_shard(
 def test_a_refused_crop_is_its_own_problem(
     server: LvlmServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = crops(9)
+    images = some_crops(9)
 
     def picky(crop: Image, body: dict[str, Any]) -> Answer:
         if digest_of_crop(crop) == digest_of_crop(images[4]):
@@ -253,7 +224,7 @@ def test_a_refused_crop_is_its_own_problem(
         return by_digest(crop, body)
 
     server.speaker = picky
-    replies = list(namer(server).reply(images, PAPER))
+    replies = list(remote_namer(server).reply(images, PAPER))
     assert [bool(reply.problem) for reply in replies] == [i == 4 for i in range(9)]
     assert replies[4].problem == "HTTP 400: our policy forbids … here"
     assert replies[4].counts == {"requests": 1}
@@ -277,9 +248,9 @@ def test_what_a_server_cannot_do_is_left_out(
         return by_digest(crop, body)
 
     server.speaker = older
-    images = crops(40)
+    images = some_crops(40)
     with caplog.at_level(logging.WARNING):
-        replies = list(namer(server).reply(images, load_template("json")))
+        replies = list(remote_namer(server).reply(images, load_template("json")))
     assert [reply.text for reply in replies] == expected(images)
     assert bool(replies[-1].token_ends) == (parameter != "logprobs")
     assert len(server.asked) <= 40 + 8
@@ -296,7 +267,7 @@ def test_newer_models_call_max_tokens_otherwise(server: LvlmServer) -> None:
         return by_digest(crop, body)
 
     server.speaker = newer
-    assert all(not reply.problem for reply in namer(server).reply(crops(3), PAPER))
+    assert all(not reply.problem for reply in remote_namer(server).reply(some_crops(3), PAPER))
 
 
 def test_how_a_reply_ended(server: LvlmServer) -> None:
@@ -313,7 +284,7 @@ def test_how_a_reply_ended(server: LvlmServer) -> None:
         ended("stop", content=None, refusal="I cannot look at this"),
     ]
     server.speaker = lambda *_: answers[len(server.asked) - 1]
-    cut, *rest = namer(server, max_in_flight=1).reply(crops(4), PAPER)
+    cut, *rest = remote_namer(server, max_in_flight=1).reply(some_crops(4), PAPER)
     assert (cut.text, cut.problem, cut.counts["replies_cut_short"]) == ('"ship" with li', "", 1)
     assert [reply.problem for reply in rest] == [
         "an empty reply (finish_reason length); raise classify.max_new_tokens",
@@ -344,7 +315,7 @@ def test_tokens_that_do_not_fit_the_text_are_left_out(server: LvlmServer) -> Non
         return said
 
     server.speaker = speak
-    replies = list(namer(server, max_in_flight=1).reply(crops(len(cases)), PAPER))
+    replies = list(remote_namer(server, max_in_flight=1).reply(some_crops(len(cases)), PAPER))
     assert [reply.token_ends for reply in replies] == [ends for _, ends in cases]
     assert all(len(r.token_ends) == len(r.token_probabilities) for r in replies)
 
@@ -360,126 +331,40 @@ def test_other_names_come_from_samples(server: LvlmServer) -> None:
         return said
 
     server.speaker = speak
-    (reply,) = namer(server, alternatives=3).reply(crops(1), PAPER)
+    (reply,) = remote_namer(server, alternatives=3).reply(some_crops(1), PAPER)
     assert reply.text == '"ship"'
     assert [other.text for other in reply.others] == ['"boat"', '"car"']
     assert (reply.counts["requests"], reply.counts["completion_tokens"]) == (2, 40)
     # A reply that holds alternatives needs no samples; a server without `n` gives none.
-    (reply,) = namer(server, alternatives=3).reply(crops(1), load_template("json"))
+    (reply,) = remote_namer(server, alternatives=3).reply(some_crops(1), load_template("json"))
     assert reply.counts["requests"] == 1
 
     def without_n(crop: Image, body: dict[str, Any]) -> Answer:
         return HttpError(400, "n must be 1") if "n" in body else by_digest(crop, body)
 
     server.speaker = without_n
-    (reply,) = namer(server, alternatives=3).reply(crops(1), PAPER)
+    (reply,) = remote_namer(server, alternatives=3).reply(some_crops(1), PAPER)
     assert (reply.others, reply.problem, reply.counts["samples_refused"]) == ((), "", 1)
 
 
 def test_settings_that_cannot_be_right(server: LvlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("localhost:8000/v1", "ftp://host/v1", "http://", "http://[::1/v1"):
         with pytest.raises(ConfigError, match=r"classify\.remote\.base_url"):
-            namer(server, base_url=url)
+            remote_namer(server, base_url=url)
     with pytest.raises(ConfigError, match="put no password into it") as caught:
-        namer(server, base_url="http://me:hush@host/v1")
+        remote_namer(server, base_url="http://me:hush@host/v1")
     assert "hush" not in str(caught.value)
     with pytest.raises(ConfigError, match="no price is set"):
-        namer(server, budget_usd=1.0)
+        remote_namer(server, budget_usd=1.0)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-ключ")
     with pytest.raises(ConfigError, match="OPENAI_API_KEY") as caught:
-        namer(server)
+        remote_namer(server)
     assert "sk-" not in str(caught.value)
-
-
-# 100 and 10 tokens of each answer of the server: 1,200 millionths of a dollar.
-PRICES = {"usd_per_million_prompt_tokens": 10.0, "usd_per_million_completion_tokens": 20.0}
-
-
-def test_a_budget_stops_and_a_larger_one_goes_on(server: LvlmServer, tmp_path: Path) -> None:
-    store, images = LocalStorage(tmp_path), crops(40)
-    small = namer(server, budget_usd=0.0243 * 2, **PRICES)
-    with (
-        pytest.raises(BudgetSpentError, match=r"20 crops .* 0\.0240 USD.*0\.0243 USD.* run again"),
-        Journal(store, "replies/a/") as journal,
-    ):
-        list(small.for_shard(journal, 0.5).reply(images, PAPER))
-    assert sum(server.answered.values()) == len(server.asked) == 20
-    for _ in range(2):  # without more money nothing is asked
-        with pytest.raises(BudgetSpentError), Journal(store, "replies/a/") as journal:
-            list(small.for_shard(journal, 0.5).reply(images, PAPER))
-    assert len(server.asked) == 20
-    large = namer(server, budget_usd=1.0, **PRICES)
-    with Journal(store, "replies/a/") as journal:
-        replies = list(large.for_shard(journal, 0.5).reply(images, PAPER))
-    assert [reply.text for reply in replies] == expected(images)
-    assert len(server.asked) == 40
-    assert sum(reply.counts["cost_microusd"] for reply in replies) == 40 * 1200
-    assert sum(reply.counts.get("replies_kept", 0) for reply in replies) == 20
-
-
-def test_a_budget_holds_while_the_price_is_not_known(server: LvlmServer, tmp_path: Path) -> None:
-    with (
-        pytest.raises(BudgetSpentError, match="1 crops"),
-        Journal(LocalStorage(tmp_path), "replies/a/") as journal,
-    ):
-        poor = namer(server, budget_usd=0.0001, **PRICES)
-        list(poor.for_shard(journal, 1.0).reply(crops(30), PAPER))
-    assert len(server.asked) == 1
-
-
-def test_a_server_that_tells_no_usage_cannot_keep_to_a_budget(
-    server: LvlmServer, tmp_path: Path
-) -> None:
-    server.speaker = lambda *_: {"choices": [{"message": {"content": "x"}}]}
-    assert [r.text for r in namer(server).reply(crops(2), PAPER)] == ["x", "x"]
-    with (
-        pytest.raises(ConfigError, match="no `usage`"),
-        Journal(LocalStorage(tmp_path), "replies/a/") as journal,
-    ):
-        limited = namer(server, budget_usd=1.0, **PRICES)
-        list(limited.for_shard(journal, 1.0).reply(crops(9), PAPER))
-    assert len(server.asked) == 3
-
-
-def test_what_is_in_flight_when_one_crop_fails_is_kept(server: LvlmServer, tmp_path: Path) -> None:
-    images = crops(30)
-
-    def speak(crop: Image, body: dict[str, Any]) -> Answer:
-        if digest_of_crop(crop) == digest_of_crop(images[3]):
-            time.sleep(0.1)
-            return HttpError(401, "who are you?")
-        time.sleep(0.3)
-        return by_digest(crop, body)
-
-    server.speaker = speak
-    store = LocalStorage(tmp_path)
-    with pytest.raises(ConfigError), Journal(store, "replies/a/") as journal:
-        list(namer(server).for_shard(journal, 1.0).reply(images, PAPER))
-    first = sum(server.answered.values())
-    assert first >= 7
-    server.speaker = by_digest
-    with Journal(store, "replies/a/") as journal:
-        replies = list(namer(server).for_shard(journal, 1.0).reply(images, PAPER))
-    assert [reply.text for reply in replies] == expected(images)
-    assert set(server.answered.values()) == {1}
-
-
-def test_other_settings_or_words_are_asked_anew(server: LvlmServer, tmp_path: Path) -> None:
-    store, images = LocalStorage(tmp_path), crops(2)
-    for number, (settings, template) in enumerate(
-        [({}, PAPER), ({}, PromptTemplate("What is it?")), ({"temperature": 0.5}, PAPER)], 1
-    ):
-        with Journal(store, "replies/a/") as journal:
-            list(namer(server, **settings).for_shard(journal, 1.0).reply(images, template))
-        assert len(server.asked) == 2 * number
-    with Journal(store, "replies/a/") as journal:
-        list(namer(server, timeout_s=9.0).for_shard(journal, 1.0).reply(images, PAPER))
-    assert len(server.asked) == 6
 
 
 def test_nothing_is_logged_per_request(
     server: LvlmServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        list(namer(server).reply(crops(3), PAPER))
+        list(remote_namer(server).reply(some_crops(3), PAPER))
     assert caplog.records == []
