@@ -411,3 +411,10 @@ class Done:
     record_id: str
     outputs: Sequence[Record] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a stage counts beside its records, such as the cost of a reply that it rejects."""
+
+    counts: Mapping[str, int]

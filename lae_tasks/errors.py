@@ -29,3 +29,7 @@ class UnfinishedNightError(TransientError):
 
 class ConflictError(LaeError):
     """A conditional write lost: the object was there already, or somebody else moved it."""
+
+
+class BudgetSpentError(ConfigError):
+    """The money that a shard may spend is spent. A larger budget continues where it ended."""

@@ -4,7 +4,8 @@ The command line and Airflow both call `run_stage`; neither knows more of a stag
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -16,9 +17,11 @@ from lae_tasks.backends.weights import (
     require_models,
     sam_revision,
 )
+from lae_tasks.budget import share_by_area
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
+    Counted,
     Decision,
     Done,
     Embedding,
@@ -33,6 +36,7 @@ from lae_tasks.contracts import (
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
+from lae_tasks.journal import Journal, clear_replies, replies_prefix
 from lae_tasks.labelled import LabelledRegions
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import load_template
@@ -228,16 +232,34 @@ def _classify(night: Night, shard: str) -> Manifest:
         model_revision=_joined(namer_revision(config), _clip_revision(config)),
     )
 
-    def results() -> Iterator[Done | Rejection]:
+    def results() -> Generator[Done | Rejection | Counted]:
         threads = night.config.threads
         namer = classifier(config, vocabulary, threads)
         embedder = text_embedder(config, threads)
         _require_unchanged(work, namer, embedder)
         second = SecondOpinion(embedder, vocabulary) if embedder else None
         by_id = {t.tile_id: t for t in tiles}
-        yield from classify.run(regions, by_id, night.store, namer, second, config)
+        with _of_shard(namer, night, shard) as own:
+            yield from classify.run(regions, by_id, night.store, own, second, config)
 
-    return run(night.store, work, [r.region_id for r in regions], results())
+    # Closed whatever happens: then nobody asks on, and what was answered is written.
+    with closing(results()) as made:
+        manifest = run(night.store, work, [r.region_id for r in regions], made)
+    clear_replies(night.store, replies_prefix("classify", night.night, shard))
+    return manifest
+
+
+@contextmanager
+def _of_shard(namer: Classifier, night: Night, shard: str) -> Iterator[Classifier]:
+    """A server's replies are kept until their shard is committed, and cost its share at most."""
+    from lae_tasks.backends.remote import RemoteClassifier
+
+    if not isinstance(namer, RemoteClassifier):
+        yield namer
+        return
+    share = share_by_area(read_plan(night.store, night.night), shard)
+    with Journal(night.store, replies_prefix("classify", night.night, shard)) as journal:
+        yield namer.for_shard(journal, share)
 
 
 def _route(night: Night, shard: str) -> Manifest:

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from lae_tasks.contracts import (
     SCHEMA_VERSION,
+    Counted,
     Done,
     Manifest,
     Output,
@@ -108,7 +109,10 @@ def iter_manifests(store: Storage, stage: str, night: str | None = None) -> Iter
 
 
 def run(
-    store: Storage, work: Work, record_ids: Iterable[str], results: Iterable[Done | Rejection]
+    store: Storage,
+    work: Work,
+    record_ids: Iterable[str],
+    results: Iterable[Done | Rejection | Counted],
 ) -> Manifest:
     """Runs a shard to its manifest, or skips it if it is done already.
 
@@ -130,6 +134,9 @@ def run(
     account = _Account(work, record_ids)
     with _open_tables(work) as tables:
         for result in results:
+            if isinstance(result, Counted):
+                account.counts.update(result.counts)
+                continue
             account.enter(result)
             for record in result.outputs if isinstance(result, Done) else (result,):
                 tables[type(record)].add(record)

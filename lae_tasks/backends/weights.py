@@ -20,6 +20,10 @@ def require_models(config: Config) -> None:
     check_checkpoint(config.segment)
     if config.classify.namer == "local":
         lvlm_folder(config.classify)
+    elif config.classify.namer == "remote":
+        from lae_tasks.backends.remote import RemoteClassifier
+
+        RemoteClassifier(config.classify)
     else:
         namer_revision(config.classify)
     if config.classify.clip_model:

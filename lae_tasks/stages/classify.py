@@ -8,7 +8,7 @@ import numpy as np
 from lae_tasks.asking import asked
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Done, Embedding, Label, Region, Rejection, Tile
+from lae_tasks.contracts import Counted, Done, Embedding, Label, Region, Rejection, Tile
 from lae_tasks.mosaic import Mosaic
 from lae_tasks.opinion import Opinion, SecondOpinion, Vectors
 from lae_tasks.prefetch import prefetch
@@ -48,7 +48,7 @@ def run(
     classifier: Classifier,
     second: SecondOpinion | None,
     config: ClassifyConfig,
-) -> Iterator[Done | Rejection]:
+) -> Iterator[Done | Rejection | Counted]:
     """Names regions. Crops are cut in memory from the tiles' renditions, while the models run.
 
     Args:
@@ -61,7 +61,7 @@ def run(
 
     Yields:
         One Done for each region, with its Label and, of CLIP, its Embedding; or a Rejection where
-        there is no reply or none that can be understood.
+        there is no reply or none that can be understood, and what such a reply took.
     """
     template = load_template(config.prompt)
     labeller = _Labeller(classifier, second, template)
@@ -69,7 +69,10 @@ def run(
     cuts = (cut for batch in batches for cut in _embedded(batch, second))
     replies = asked(cuts, _to_ask, lambda crops: classifier.reply(crops, template))
     for cut, reply in replies:
-        yield labeller.label(cut, reply)
+        result = labeller.label(cut, reply)
+        yield result
+        if reply and reply.counts and isinstance(result, Rejection):
+            yield Counted(reply.counts)
 
 
 def _cut(

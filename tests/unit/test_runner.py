@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lae_tasks.contracts import Done, Merge, Region, Rejection
+from lae_tasks.contracts import Counted, Done, Merge, Region, Rejection
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.runner import Work, iter_manifests, read_manifest, run
 from lae_tasks.storage import LocalStorage
@@ -15,12 +15,13 @@ from lae_tasks.tables import iter_table, read_table
 from tests.records import make_region
 
 WORK = Work("segment", "2026-11-22", "0000", (Region, Merge), "config", ("input",), "model")
-MERGE = Merge(name="a", canonical="b", rule="similar", similarity=0.9, count=1)
+MERGE = Merge(name="a", canonical="b", rule="similar", similarity=0.9, count=1, by="engine")
 
 
-def results() -> Iterator[Done | Rejection]:
+def results() -> Iterator[Done | Rejection | Counted]:
     yield Done("t1", (make_region(region_id="r1"), make_region(region_id="r2"), MERGE), {"x": 2})
     yield Rejection(rejected_id="t2", stage="segment", reason="gone", detail="why")
+    yield Counted({"x": 1, "y": 5})
     yield Done("t3", (), {"x": 1})
 
 
@@ -32,7 +33,7 @@ def store(tmp_path: Path) -> LocalStorage:
 def test_a_shard_is_written_and_counted(store: LocalStorage) -> None:
     manifest = run(store, WORK, ["t1", "t2", "t3"], results())
     assert (manifest.n_in, manifest.n_done, manifest.n_rejected) == (3, 2, 1)
-    assert manifest.counts == {"x": 3}
+    assert manifest.counts == {"x": 4, "y": 5}
     assert manifest.rejected_by_reason == {"gone": 1}
     base = "segment/2026-11-22/0000"
     assert [output.key for output in manifest.outputs] == [

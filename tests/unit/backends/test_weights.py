@@ -7,7 +7,7 @@ import pytest
 
 from demo.stack.settings import REPO
 from lae_tasks.backends.weights import clip_revision, namer_revision, require_models, sam_revision
-from lae_tasks.config import ClassifyConfig, SegmentConfig
+from lae_tasks.config import ClassifyConfig, RemoteConfig, SegmentConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
 from lae_tasks.local import open_night, run_night
@@ -56,6 +56,14 @@ def test_what_is_missing_is_missed_before_anything_is_read(tmp_path: Path, part:
     with pytest.raises(ConfigError, match="none"):
         run_night(broken, "2026-11-22", 1, lambda *_: None)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_servers_settings_are_checked_before_anything_is_read() -> None:
+    config = load_config(REPO / "demo" / "lae.yaml")
+    remote = RemoteConfig(base_url="gpu-host:8000/v1")
+    classify = config.classify.model_copy(update={"namer": "remote", "remote": remote})
+    with pytest.raises(ConfigError, match=r"base_url 'gpu-host:8000/v1': give one such as"):
+        require_models(config.model_copy(update={"classify": classify}))
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps", "gpu0"])

@@ -10,7 +10,7 @@ from PIL import Image as PilImage
 
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Done, Embedding, Label, Rejection
+from lae_tasks.contracts import Counted, Done, Embedding, Label, Rejection
 from lae_tasks.errors import ConfigError
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import PromptTemplate, load_template
@@ -63,14 +63,14 @@ REGIONS = [
 ]
 
 
-def run(store: LocalStorage, classifier: Recorded) -> list[Done | Rejection]:
+def run(store: LocalStorage, classifier: Recorded) -> list[Done | Rejection | Counted]:
     tiles = {"t1": TILE}
     return list(classify.run(REGIONS, tiles, store, classifier, None, CONFIG))
 
 
 def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStorage) -> None:
     texts = ('"ship" with a likelihood of 1', "hm", '"Unrecognized" soil')
-    first, second, third = run(store, Recorded(*texts))
+    first, second, paid, third = run(store, Recorded(*texts))
     assert isinstance(first, Done)
     label = first.outputs[0]
     assert isinstance(label, Label)
@@ -80,6 +80,7 @@ def test_a_reply_that_is_not_understood_rejects_its_region_only(store: LocalStor
     assert isinstance(second, Rejection)
     assert (second.rejected_id, second.reason) == ("r2", "reply not understood")
     assert "hm" in second.detail
+    assert paid == Counted({"prompt_tokens": 7})
     assert isinstance(third, Done)
     assert isinstance(third.outputs[0], Label)
     assert third.outputs[0].category_said is None

@@ -1,0 +1,182 @@
+"""Naming by a server: many crops in flight, their replies in order."""
+
+import copy
+import hashlib
+import json
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import httpx
+import numpy as np
+
+from lae_tasks.backends.chat import best_first, question, samples
+from lae_tasks.backends.chat_server import Asking, ChatServer, RefusedError, StoppedError
+from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.backends.weights import namer_revision
+from lae_tasks.budget import Budget, OverBudgetError
+from lae_tasks.config import ClassifyConfig
+from lae_tasks.errors import BudgetSpentError, ConfigError
+from lae_tasks.journal import Journal
+from lae_tasks.prompt_template import PromptTemplate
+
+#: Crops that are taken ahead, as a multiple of those in flight: so many may be answered before the
+#: slowest one is. Not answered, they have so many bytes together.
+_AHEAD, _BYTES_AHEAD = 4, 128 << 20
+
+
+class RemoteClassifier:
+    """A Classifier that asks a server with OpenAI's chat protocol.
+
+    Other names are asked for by a second request, so that the reply itself is the one that the
+    server gives at its own temperature.
+    """
+
+    def __init__(self, config: ClassifyConfig) -> None:
+        """Asks nothing yet. Raises ConfigError if a setting or the key cannot be right."""
+        if config.remote is None:
+            raise ConfigError("classify.remote is not set: give the server's base_url")
+        self._config, self._remote = config, config.remote
+        prices = (
+            config.remote.usd_per_million_prompt_tokens,
+            config.remote.usd_per_million_completion_tokens,
+        )
+        if config.remote.budget_usd is not None and not any(prices):
+            raise ConfigError(
+                f"classify.remote.budget_usd is {config.remote.budget_usd:g} and no price is set: "
+                "add usd_per_million_prompt_tokens and usd_per_million_completion_tokens"
+            )
+        self.revision = namer_revision(config)
+        self._server = ChatServer(config.remote)
+        asked_for = (config.max_new_tokens, config.alternatives, config.remote.fingerprint())
+        self._settings = json.dumps([self.revision, *asked_for])
+        self._journal: Journal | None = None
+        self._budget = Budget()
+
+    def for_shard(self, journal: Journal, share: float) -> "RemoteClassifier":
+        """The same namer, which keeps its replies, and spends no more than its share of the budget.
+
+        Args:
+            journal: Where replies are kept, and perhaps found.
+            share: Of the night's budget.
+        """
+        own = copy.copy(self)
+        own._journal = journal
+        budget_usd = self._remote.budget_usd
+        limit_usd = None if budget_usd is None else share * budget_usd
+        own._budget = Budget(limit_usd, journal.spent, journal.dearest)
+        return own
+
+    def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
+        """One reply for each RGB crop, in order.
+
+        When a crop's question fails for good, no other is begun; those in flight are waited for and
+        their replies kept.
+
+        Raises:
+            TransientError: If there is no answer to a crop by the deadline.
+            BudgetSpentError: If the budget does not suffice for the next.
+            ConfigError: If the server would take no request.
+        """
+        with self._server.connect() as http:
+            yield from self._replies(crops, template, http)
+
+    def _replies(
+        self, crops: Iterable[Image], template: PromptTemplate, http: httpx.Client
+    ) -> Iterator[Reply]:
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def answer(key: str, crop: Image) -> Reply:
+            until = time.monotonic() + self._remote.deadline_s
+            try:
+                return self._answer(key, crop, template, Asking(http, until, stop, self._budget))
+            except StoppedError:
+                raise
+            except BaseException as error:
+                failures.append(error)
+                stop.set()
+                raise
+
+        waiting: deque[tuple[Future[Reply], int]] = deque()
+        pool = ThreadPoolExecutor(self._remote.max_in_flight, "ask")
+        try:
+            for crop in crops:
+                pixels = np.ascontiguousarray(crop)  # a view would keep its tile in memory
+                key = self._key(pixels, template)
+                found = self._journal.take(key) if self._journal else None
+                if found:
+                    counts = {**found.counts, "replies_kept": 1}
+                    future: Future[Reply] = Future()
+                    future.set_result(replace(found, counts=counts))
+                else:
+                    future = pool.submit(answer, key, pixels)
+                waiting.append((future, pixels.nbytes))
+                while self._enough(waiting):
+                    yield waiting.popleft()[0].result()
+            while waiting:
+                yield waiting.popleft()[0].result()
+        except (StoppedError, OverBudgetError):
+            _finish(pool, stop)
+            if isinstance(failures[0], OverBudgetError):
+                raise self._budget_spent() from None
+            raise failures[0] from None
+        finally:
+            _finish(pool, stop)
+
+    def _enough(self, waiting: deque[tuple[Future[Reply], int]]) -> bool:
+        """Whether no further crop is taken until the first one is answered."""
+        if len(waiting) >= _AHEAD * self._remote.max_in_flight:
+            return True
+        return sum(size for future, size in waiting if not future.done()) >= _BYTES_AHEAD
+
+    def _answer(self, key: str, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
+        try:
+            reply = self._ask(crop, template, asking)
+        except RefusedError as error:
+            reply = Reply("", problem=str(error), counts=dict(asking.counts))
+        except BaseException:
+            if self._journal and asking.counts["cost_microusd"]:
+                self._journal.keep_cost(asking.counts)
+            raise
+        if self._journal:
+            self._journal.keep(key, reply)
+        return reply
+
+    def _ask(self, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
+        body = question(crop, template, self._config, self._remote)
+        reply = self._server.complete(body, asking).replies[0]
+        others: tuple[Reply, ...] = ()
+        # A model that shall say alternatives in its reply need not be asked again.
+        says_others = template.schema and "alternatives" in template.schema.get("properties", {})
+        if self._config.alternatives and not reply.problem and not says_others:
+            try:
+                answer = self._server.complete(samples(body, self._config.alternatives), asking)
+                others = best_first(answer.replies)
+            except RefusedError:
+                asking.counts["samples_refused"] += 1
+        return replace(reply, others=others, counts=asking.counts + Counter(reply.counts))
+
+    def _key(self, crop: Image, template: PromptTemplate) -> str:
+        """What a reply depends on."""
+        digest = hashlib.sha256(f"{self._settings} {template.sha256} {crop.shape}".encode())
+        digest.update(crop.data)
+        return digest.hexdigest()
+
+    def _budget_spent(self) -> BudgetSpentError:
+        answered = self._journal.answered if self._journal else 0
+        return BudgetSpentError(
+            f"{self._remote.base_url}: {answered} crops of the shard are answered for "
+            f"{self._budget.spent / 1e6:.4f} USD; its share of classify.remote.budget_usd "
+            f"({self._remote.budget_usd:g}) is {self._budget.limit_usd:.4f} USD. Raise it and run "
+            "again: what is answered is not paid for twice"
+        )
+
+
+def _finish(pool: ThreadPoolExecutor, stop: threading.Event) -> None:
+    """Waits for what is in flight; the rest is not begun."""
+    stop.set()
+    pool.shutdown(wait=True, cancel_futures=True)
