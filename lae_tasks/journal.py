@@ -1,9 +1,10 @@
-"""Replies that were paid for, kept in the store until their shard is committed.
+"""Replies that were paid for, kept in the store.
 
-    replies/<stage>/<night>/<shard>/<attempt>-<n>.jsonl    a part, written whole; a reply per line
+    replies/<night>/<shard>/<settings>/<attempt>-<n>.jsonl    a part, a reply on each line
 
 An attempt that was killed leaves its parts, and the next one asks only for the rest: what was lost
-is what was in flight, and at most `_REPLIES_AT_ONCE` replies that were not written yet.
+is what was in flight, and at most `_REPLIES_AT_ONCE` replies that were not written yet. A shard
+that is committed keeps them, too: with another vocabulary it is named anew for nothing.
 """
 
 import logging
@@ -17,7 +18,7 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from lae_tasks.backends.protocols import Reply
-from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +35,6 @@ class _Entry:
 
 
 _ENTRY = TypeAdapter(_Entry)
-
-
-def replies_prefix(stage: str, night: str, shard: str) -> str:
-    """Where a shard's replies lie."""
-    return f"replies/{stage}/{night}/{shard}/"
-
-
-def clear_replies(store: Storage, prefix: str) -> None:
-    """Removes the parts of a shard that is committed."""
-    for info in list(store.list(prefix)):
-        store.delete(info.key)
 
 
 class Journal:
@@ -69,10 +59,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         for info in self._store.list(self._prefix):
-            try:
-                self._read(info.key)
-            except MissingObjectError:
-                continue  # another attempt has committed the shard
+            self._read(info.key)
         if self.answered:
             logger.info("%s: %d replies are there already", self._prefix, self.answered)
         return self

@@ -36,7 +36,7 @@ from lae_tasks.contracts import (
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
-from lae_tasks.journal import Journal, clear_replies, replies_prefix
+from lae_tasks.journal import Journal
 from lae_tasks.labelled import LabelledRegions
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import load_template
@@ -221,13 +221,15 @@ def _classify(night: Night, shard: str) -> Manifest:
     regions = read_table(night.store, of_segment[0], Region)
     config, vocabulary = night.config.classify, night.config.vocabulary
     template = load_template(config.prompt)
-    settings = (config.fingerprint(), template.sha256, vocabulary.model_dump_json())
+    asked = (config.fingerprint(), template.sha256)
+    # Of a vocabulary only CLIP knows, and only the names: what they mean is up to route.
+    names = vocabulary.names if config.clip_model else ()
     work = Work(
         stage="classify",
         night=night.night,
         shard=shard,
         record_types=(Label, Embedding),
-        config_sha256=digest_of(settings),
+        config_sha256=digest_of((*asked, *names)),
         inputs=tuple(output.sha256 for output in (*of_tile, *of_segment)),
         model_revision=_joined(namer_revision(config), _clip_revision(config)),
     )
@@ -237,28 +239,29 @@ def _classify(night: Night, shard: str) -> Manifest:
         namer = classifier(config, vocabulary, threads)
         embedder = text_embedder(config, threads)
         _require_unchanged(work, namer, embedder)
-        second = SecondOpinion(embedder, vocabulary) if embedder else None
+        second = SecondOpinion(embedder, names) if embedder else None
         by_id = {t.tile_id: t for t in tiles}
-        with _of_shard(namer, night, shard) as own:
+        with _of_shard(namer, night, shard, digest_of((*asked, namer.revision))) as own:
             yield from classify.run(regions, by_id, night.store, own, second, config)
 
     # Closed whatever happens: then nobody asks on, and what was answered is written.
     with closing(results()) as made:
-        manifest = run(night.store, work, [r.region_id for r in regions], made)
-    clear_replies(night.store, replies_prefix("classify", night.night, shard))
-    return manifest
+        return run(night.store, work, [r.region_id for r in regions], made)
 
 
 @contextmanager
-def _of_shard(namer: Classifier, night: Night, shard: str) -> Iterator[Classifier]:
-    """A server's replies are kept until their shard is committed, and cost its share at most."""
+def _of_shard(
+    namer: Classifier, night: Night, shard: str, asked_sha256: str
+) -> Iterator[Classifier]:
+    """A server's replies are kept by what was asked, and cost the shard's share at most."""
     from lae_tasks.backends.remote import RemoteClassifier
 
     if not isinstance(namer, RemoteClassifier):
         yield namer
         return
     share = share_by_area(read_plan(night.store, night.night), shard)
-    with Journal(night.store, replies_prefix("classify", night.night, shard)) as journal:
+    prefix = f"replies/{night.night}/{shard}/{asked_sha256[:16]}/"
+    with Journal(night.store, prefix) as journal:
         yield namer.for_shard(journal, share)
 
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from lae_tasks.backends.protocols import Image, TextEmbedder
 from lae_tasks.names import canonical_form
-from lae_tasks.vocabulary import Vocabulary
 
 Vectors = npt.NDArray[np.float32]
 
@@ -29,11 +28,11 @@ class Opinion:
 class SecondOpinion:
     """Compares crops with the vocabulary and with the names that were said of them."""
 
-    def __init__(self, embedder: TextEmbedder, vocabulary: Vocabulary) -> None:
-        """Embeds the vocabulary; without one there is nothing to choose from, and no opinion."""
+    def __init__(self, embedder: TextEmbedder, names: Sequence[str]) -> None:
+        """Embeds the vocabulary's names; without any there is nothing to choose from."""
         self._embedder = embedder
-        self._vocabulary = vocabulary
-        self._names = list(vocabulary.names)
+        self._names = list(names)
+        self._places = {canonical_form(name): place for place, name in enumerate(names)}
         self._vectors = embedder.embed_names(self._names) if self._names else None
         self._said: dict[str, Vectors] = {}
         self.revision = embedder.revision
@@ -53,17 +52,15 @@ class SecondOpinion:
         scores = tuple(round(float(shares[index]), 4) for index in ranking)
         if said is None:
             return Opinion(best, scores)
-        name = self._vocabulary.spelled(said)
-        if name in self._names:
-            score = float(shares[self._names.index(name)])
-        else:
-            own = self._embedder.likeness(crop[None], self._vector(name))[0]
-            score = float(_shares(np.concatenate([logits, own]))[-1])
-        agrees = canonical_form(best[0]) == canonical_form(name) or score > scores[0]
-        return Opinion(best, scores, round(score, 4), agrees)
+        form = canonical_form(said)
+        if form in self._places:
+            score = float(shares[self._places[form]])
+            return Opinion(best, scores, round(score, 4), canonical_form(best[0]) == form)
+        own = self._embedder.likeness(crop[None], self._vector(form))[0]
+        score = float(_shares(np.concatenate([logits, own]))[-1])
+        return Opinion(best, scores, round(score, 4), bool(own[0] > logits.max()))
 
-    def _vector(self, name: str) -> Vectors:
-        form = canonical_form(name)
+    def _vector(self, form: str) -> Vectors:
         if form not in self._said:
             self._said[form] = self._embedder.embed_names([form])
         return self._said[form]

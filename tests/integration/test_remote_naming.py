@@ -122,7 +122,10 @@ def test_with_faults_the_labels_are_those_of_the_local_model(
         assert label.token_confidence == pytest.approx(expected.token_confidence, abs=2e-3)
         assert label.model_revision == "remote-demo-lvlm"
     assert sum(label.token_confidence is not None for label in ours) > 0.5 * len(ours)
-    assert replies_kept(tmp_path) == []
+    # Done anew, as with another vocabulary: every reply is there, and the server is gone.
+    night.store.delete(f"runs/classify/{NIGHT}/{SHARD}.json")
+    assert run_stage(night, "classify", SHARD).counts["replies_kept"] == manifest.n_in
+    assert labels_of(night) == ours
 
 
 def lae_run(folder: Path) -> list[str]:
@@ -160,7 +163,6 @@ def test_a_night_that_is_killed_pays_only_for_the_rest(world: Path, tmp_path: Pa
         # What the manifest counts is what was paid for its replies, by both.
         assert manifest.counts["requests"] == manifest.n_in
     assert manifest.n_done == manifest.n_in
-    assert replies_kept(tmp_path) == []
     assert all(label.reply.startswith('"thing ') for label in labels_of(night))
 
 
@@ -187,7 +189,6 @@ def test_a_budget_ends_the_night_and_a_larger_one_goes_on(world: Path, tmp_path:
     assert manifest.counts["cost_microusd"] == 1200 * manifest.n_in
     assert manifest.counts["replies_kept"] == 20
     assert Counter(server.answered.values()) == {1: manifest.n_in}
-    assert replies_kept(tmp_path) == []
     # Nothing but the money was another: the shard is done.
     with lvlm_server(by_digest) as other:
         assert run_stage(night_of(tmp_path, remote(other)), "classify", SHARD) == manifest

@@ -9,10 +9,10 @@ import pytest
 from lae_tasks import journal as journals
 from lae_tasks.backends.protocols import Reply
 from lae_tasks.errors import TransientError
-from lae_tasks.journal import Journal, clear_replies, replies_prefix
+from lae_tasks.journal import Journal
 from lae_tasks.storage import LocalStorage
 
-PREFIX = replies_prefix("classify", "2026-11-22", "0000")
+PREFIX = "replies/2026-11-22/0000/settings/"
 WHOLE = Reply(
     '"café"\n',
     (1, 5, 7),
@@ -97,15 +97,3 @@ def test_a_store_that_fails_loses_nothing(tmp_path: Path) -> None:
     journal.flush()
     with Journal(store, PREFIX) as again:
         assert again.answered == 32
-
-
-def test_a_shard_clears_its_own_replies_only(tmp_path: Path) -> None:
-    store = LocalStorage(tmp_path)
-    others = replies_prefix("classify", "2026-11-22", "0001")
-    for prefix in (PREFIX, others):
-        with Journal(store, prefix) as journal:
-            journal.keep("a", WHOLE)
-    clear_replies(store, PREFIX)
-    clear_replies(store, PREFIX)
-    (left,) = store.list("replies/")
-    assert left.key.startswith(others)

@@ -17,7 +17,6 @@ from lae_tasks.prompt_template import PromptTemplate, load_template
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
-from lae_tasks.vocabulary import Vocabulary
 from tests.records import make_region, make_tile
 
 CONFIG = ClassifyConfig(crop_margin=0.0)
@@ -149,10 +148,9 @@ class Angles:
     """A space of two dimensions: grey crops by their brightness, names by their place."""
 
     revision = "angles"
-    names = ("dark", "bright", "dim")
 
     def embed_names(self, names: Sequence[str]) -> np.ndarray:
-        return self._unit([{"dark": 0, "bright": 90, "dim": 30}[name] for name in names])
+        return self._unit([{"dark": 0, "bright": 90, "dim": 30}[name.lower()] for name in names])
 
     def embed_crops(self, crops: Sequence[Image]) -> np.ndarray:
         return self._unit([float(crop.mean()) / 255 * 90 for crop in crops])
@@ -171,9 +169,8 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
     pixels = np.full((100, 100, 3), 30, dtype=np.uint8)
     pixels[50:] = 250
     store.write("image.png", encode_png(pixels))
-    vocabulary = Vocabulary.model_validate(["dark", {"name": "bright", "synonyms": ["Snow"]}])
-    second = SecondOpinion(Angles(), vocabulary)
-    names = ('"the dark"', '"Snow"', '"dark"', '"dim"', '"Unrecognized"')
+    second = SecondOpinion(Angles(), ["Dark", "bright"])
+    names = ('"the dark"', '"Brights"', '"dark"', '"dim"', '"Unrecognized"')
     rows = (10, 60, 60, 10, 10)
     regions = [
         make_region(region_id=f"r{n}", bbox_xyxy_px=(410, 200 + y, 430, 220 + y))
@@ -183,11 +180,11 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
     labels = [label_of(result) for result in results]
     assert [label.clip_agrees for label in labels] == [True, True, False, False, None]
     assert [label.clip_categories[0] for label in labels] == [
-        "dark",
+        "Dark",
         "bright",
         "bright",
-        "dark",
-        "dark",
+        "Dark",
+        "Dark",
     ]
     assert labels[0].clip_score_said == labels[0].clip_scores[0] > 0.9
     assert labels[1].clip_score_said == labels[1].clip_scores[0]
@@ -207,7 +204,7 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
 
 
 def test_without_a_vocabulary_there_are_vectors_and_no_opinion(store: LocalStorage) -> None:
-    second = SecondOpinion(Angles(), Vocabulary())
+    second = SecondOpinion(Angles(), ())
     classifier = Recorded(*['"ship"'] * 3)
     for result in classify.run(REGIONS, {"t1": TILE}, store, classifier, second, CONFIG):
         label = label_of(result)

@@ -1,6 +1,6 @@
 """What each way of naming makes of the same regions: a model here, one on a server, CLIP alone.
 
-    python -m demo.compare_namers [--scenes N] [--folder DIR]
+    python -m benchmarks.namers [--scenes N] [--folder DIR]
 
 Draws scenes that nothing was trained on, runs a night over them with the demo's settings, and again
 with each other namer: tiles and regions stay, names and decisions are made anew. Of each it prints
@@ -20,7 +20,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from demo.lvlm_server import demo_model, lvlm_server
 from demo.masks import CONFIG
 from demo.scenes import write_world
 from demo.train.data import HELD_OUT_SEED
@@ -36,6 +35,7 @@ from lae_tasks.stages.release import publish
 from lae_tasks.state import load_state
 from lae_tasks.storage import LocalStorage, Storage
 from lae_tasks.tables import read_table
+from tests.lvlm_server import demo_model, lvlm_server
 
 NIGHT = "2026-01-01"
 #: What the synthetic scenes have besides the ten categories, for CLIP alone to tell them apart.
