@@ -94,8 +94,6 @@ def iter_records(path: Path, record_type: type[R], place: str) -> Iterator[R]:
     """
     try:
         with _opened(path, record_type, place) as file:
-            # Neither threads nor a Python file: together they can abort the process when it ends
-            # (https://github.com/apache/arrow/issues/34314).
             for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
                 for row in batch.to_pylist():
                     yield record_type.model_validate(row)
@@ -112,7 +110,9 @@ def _opened(
     """A Parquet file that is known to have the contract's columns."""
     expected = arrow_schema(record_type)
     try:
-        with pq.ParquetFile(source) as file:
+        # Neither threads nor a Python file: together they can abort the process when it ends
+        # (https://github.com/apache/arrow/issues/34314).
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             if not file.schema_arrow.equals(expected, check_metadata=False):
                 raise ContractError(
                     f"{place}: not a table of {record_type.__name__} (schema_version "

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from demo.stack.settings import REPO
@@ -14,11 +15,14 @@ from lae_tasks.contracts import Decision, Done, Label, Region, Tile
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.night import labelled as night_labelled
 from lae_tasks.runner import Work, run
+from lae_tasks.schema import arrow_schema
 from lae_tasks.stages import ingest as ingest_stage
 from lae_tasks.stages import route
 from lae_tasks.state import read_plan
 from lae_tasks.tables import read_table
+from tests.records import labelled, make_tile
 from tests.unit.rasters import gradient, write_raster
 from tests.unit.stages.test_route import random_night
 
@@ -156,7 +160,7 @@ def test_a_night_is_routed_from_its_tables(night: Night) -> None:
     labels, regions = random_night(0, 40)
     for shard, part in (("0000", slice(0, 25)), ("0001", slice(25, 40))):
         tables = (
-            ("tile", Tile, ()),
+            ("tile", Tile, [make_tile(tile_id="t1")]),
             ("segment", Region, regions[part]),
             ("classify", Label, labels[part]),
         )
@@ -164,9 +168,13 @@ def test_a_night_is_routed_from_its_tables(night: Night) -> None:
             work = Work(stage, night.night, shard, (kind,), "c", ())
             run(night.store, work, ["x"], [Done("x", records)])
     manifest = run_stage(night, "route")
-    rows = list(zip(labels, regions, strict=True))
-    expected = list(route.run(rows, None, night.config.vocabulary, night.config.route))
+    vocabulary, settings = night.config.vocabulary, night.config.route
+    expected = route.run(labelled(labels, regions), None, vocabulary, settings)
     decisions = read_table(night.store, manifest.outputs[0], Decision)
-    assert decisions == [done.outputs[0] for done in expected]
+    made = pa.Table.from_pylist(expected.tables[0].to_pylist(), schema=arrow_schema(Decision))
+    assert decisions == [Decision.model_validate(row) for row in made.to_pylist()]
+    assert [decision.region_id for decision in decisions] == [r.region_id for r in regions]
     assert (manifest.n_in, manifest.n_done, sum(manifest.counts.values())) == (40, 40, 40)
+    assert manifest.counts == expected.counts
     assert run_stage(night, "route") == manifest
+    assert len(night_labelled(night)) == 40
