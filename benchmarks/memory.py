@@ -116,8 +116,10 @@ def named(tile: Tile) -> Iterator[tuple[Region, Label]]:
             category_said=name,
             likelihood_said=score,
             token_confidence=score,
-            clip_category=name,
-            clip_score=score,
+            clip_categories=(name,),
+            clip_scores=(score,),
+            clip_score_said=score,
+            clip_agrees=True,
             crop_std=30.0,
             reply=REPLY.format(name=name, likelihood=score),
         )

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -207,6 +208,24 @@ def ledger(
         out.print_json(json.dumps([merge.model_dump(mode="json") for merge in merges]))
     else:
         out.print(as_table(merges) if merges else "No name was said yet")
+
+
+@app.command()
+def rules(
+    config: ConfigFile = None,
+    store: StoreUri = None,
+    night: NightName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what each rule of the settings would take of a night; nothing is written."""
+    from lae_tasks.dry_run import as_table, dry_run
+    from lae_tasks.local import open_night
+
+    found = dry_run(open_night(load_config(config, store=store), night or _today()))
+    if as_json:
+        out.print_json(json.dumps([asdict(count) for count in found]))
+    else:
+        out.print(as_table(found))
 
 
 @app.command()

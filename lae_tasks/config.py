@@ -10,8 +10,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from lae_tasks.rules import CAUTIOUS, NamedRule
 from lae_tasks.vocabulary import OPEN, Vocabulary
 
+Measure = Literal["iou", "containment", "mask_iou", "mask_containment"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -227,28 +229,31 @@ class ClassifyConfig(Section):
 class RouteConfig(Section):
     """Rules, names, duplicates, and who decides."""
 
-    score: Literal["likelihood_said", "token_confidence"] = "likelihood_said"
-    accept_at: Share = Field(0.9, description="Accept from this confidence on")
-    reject_below: Share = Field(0.0, description="Below it a region is not worth a steward's look")
-    min_area_px: Count = 0
-    max_aspect: Annotated[float, Field(ge=1)] = 50.0
-    min_crop_std: Annotated[float, Field(ge=0)] = Field(
-        2.0, description="Grey values of a crop spread less than this: monochrome"
+    score: Literal["likelihood_said", "token_confidence"] = Field(
+        "likelihood_said", description="What a decision's confidence is, and what ranks duplicates"
+    )
+    rules: tuple[NamedRule, ...] = Field(
+        CAUTIOUS,
+        description="The first that holds decides; what none takes is accepted. A name alone "
+        "stands for the rule with its defaults",
     )
     merge_similarity: Share = 0.92
-    nms_iou: Share = 0.5
-    nms_measure: Literal["iou", "containment"] = Field(
-        "iou", description="containment: intersection over the smaller box, so parts go too"
-    )
-    min_prompt_iou: Share = Field(
-        0.5, description="An imported box's mask that fits it worse than this goes to review"
-    )
-    review_seen_in_part: bool = Field(
-        True, description="An object that was seen in part only goes to review"
+    nms_iou: Share = Field(0.5, description="More overlap than this, by nms_measure: a duplicate")
+    nms_measure: Measure = Field(
+        "iou",
+        description="containment: intersection over the smaller, so parts go too; mask_…: of the "
+        "masks, so neighbours that stand slantwise stay",
     )
     max_candidates: Count = 5
     audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")
     audit_seed: int = 0
+
+    @field_validator("rules")
+    @classmethod
+    def _what_has_no_name_is_rejected(cls, rules: tuple[NamedRule, ...]) -> tuple[NamedRule, ...]:
+        if not any(rule.rule == "unrecognized" for rule in rules):
+            raise ValueError("add unrecognized, or what has no name would be accepted")
+        return rules
 
 
 class ReviewConfig(Section):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lae_tasks.config import Config
 from lae_tasks.contracts import first_problem
@@ -136,16 +136,26 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
 
 def _known_keys(section: list[str]) -> list[str]:
     """The keys of a section, or of an item of a list; none where they cannot be told."""
-    kind: Any = Config
+    kinds: list[type[BaseModel]] = [Config]
     for part in section:
-        fields = getattr(kind, "model_fields", {})
-        if part in fields:
-            kind = fields[part].annotation
-        elif part.isdigit() and get_args(kind):
-            kind = get_args(kind)[0]
-        else:
-            return []
-    return list(getattr(kind, "model_fields", ()))
+        if not part.isdigit():
+            inner = (kind.model_fields[part] for kind in kinds if part in kind.model_fields)
+            # An item of `rules` is told by its rule.
+            kinds = [kind for kind in kinds if _is_rule(kind, part)] or [
+                kind for field in inner for kind in _models_in(field.annotation)
+            ]
+    return list(kinds[0].model_fields) if len(kinds) == 1 else []
+
+
+def _is_rule(kind: type[BaseModel], name: str) -> bool:
+    return "rule" in kind.model_fields and kind.model_fields["rule"].default == name
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation speaks of, such as the items of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _models_in(part)]
 
 
 def _line(node: yaml.Node | None, where: list[str]) -> int:
@@ -160,7 +170,7 @@ def _line(node: yaml.Node | None, where: list[str]) -> int:
             break
         pairs = {key.value: (key, value) for key, value in node.value}
         if part not in pairs:
-            break
+            continue  # it is missing; or a rule's name, which is no key
         key, node = pairs[part]
         line = key.start_mark.line + 1
     return line

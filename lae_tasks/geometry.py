@@ -1,7 +1,7 @@
 """Boxes, windows and masks. Pixel coordinates as in `lae_tasks.contracts`."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,53 +93,35 @@ def largest_part(mask: Mask) -> Mask:
     return part
 
 
-def suppress_duplicates(
-    boxes_xyxy_px: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    threshold: float,
-    measure: Literal["iou", "containment"] = "iou",
-) -> list[int]:
-    """Greedy non-maximum suppression: the indices of the boxes that stay, best score first.
-
-    A box goes if its overlap with a better one that stays is above the threshold. Ties in score
-    are broken by the box itself, so the result does not depend on the order of the input.
-
-    Args:
-        boxes_xyxy_px: Boxes of shape (n, 4).
-        scores: Their scores, of shape (n,).
-        threshold: The largest overlap, in [0, 1], that two boxes that stay may have.
-        measure: As in `box_overlap`.
-    """
-    boxes = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4)
-    ranking = np.lexsort((*boxes.T[::-1], -np.asarray(scores, dtype=np.float64)))
-    left, top, right, bottom = np.ascontiguousarray(boxes.T)
-    stays = np.ones(len(boxes), dtype=bool)
-    kept: list[int] = []
-    for index in ranking:
-        if not stays[index]:
-            continue
-        kept.append(int(index))
-        # To compare sides is cheap, and of very many boxes only few share a pixel with this one.
-        x0, y0, x1, y1 = boxes[index]
-        touching = np.flatnonzero((left < x1) & (right > x0) & (top < y1) & (bottom > y0))
-        overlaps = box_overlap(boxes[index], boxes[touching], measure)
-        stays[touching[overlaps > threshold]] = False
-    return kept
-
-
 def box_overlap(
-    box: npt.NDArray[np.float64],
-    others: npt.NDArray[np.float64],
-    measure: Literal["iou", "containment"] = "iou",
+    one: npt.NDArray[Any], other: npt.NDArray[Any], measure: str = "iou"
 ) -> npt.NDArray[np.float64]:
-    """Overlap of one xyxy box of shape (4,) with boxes of shape (n, 4); shape (n,), in [0, 1].
+    """Overlap of xyxy boxes, in [0, 1]: of one box (4,) with others (n, 4), or of pairs of them.
 
     The intersection over the union, or (`containment`) over the smaller of the two areas.
     """
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=1)
-    area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
-    whole = np.minimum(area, areas) if measure == "containment" else area + areas - intersection
-    overlap: npt.NDArray[np.float64] = intersection / np.maximum(whole, 1e-9)
-    return overlap
+    return overlap(shared_px(one, other), box_area(one), box_area(other), measure)
+
+
+def shared_px(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The area that xyxy boxes share, of one with others or of pairs."""
+    low = np.maximum(one[..., :2], other[..., :2])
+    high = np.minimum(one[..., 2:], other[..., 2:])
+    shared: npt.NDArray[Any] = np.clip(high - low, 0, None).prod(axis=-1)
+    return shared
+
+
+def overlap(
+    shared: npt.NDArray[Any], one_px: npt.NDArray[Any], other_px: npt.NDArray[Any], measure: str
+) -> npt.NDArray[np.float64]:
+    """What two shapes share, over their union, or (`…containment`) over the smaller of them."""
+    contained = measure.endswith("containment")
+    whole = np.minimum(one_px, other_px) if contained else one_px + other_px - shared
+    found: npt.NDArray[np.float64] = shared / np.maximum(whole, 1e-9)
+    return found
+
+
+def box_area(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The areas of xyxy boxes, of one (4,) or of many (n, 4)."""
+    areas: npt.NDArray[Any] = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
+    return areas

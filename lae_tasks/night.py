@@ -37,16 +37,16 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.journal import Journal
-from lae_tasks.labelled import LabelledRegions
+from lae_tasks.labelled import LabelledRegions, ShardTables, read_labelled
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import load_template
 from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations
 from lae_tasks.raster import gdal_version
-from lae_tasks.runner import Work, iter_manifests, read_manifest, run
+from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
-from lae_tasks.tables import read_table
+from lae_tasks.tables import read_columns, read_table
 from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -266,33 +266,63 @@ def _of_shard(
 
 
 def _route(night: Night, shard: str) -> Manifest:
-    if read_manifest(night.store, "ingest", night.night, WHOLE) is None:
-        raise _not_committed(night, "ingest", WHOLE)
-    tables: list[tuple[Output, Output]] = []
-    digests: list[str] = []
-    for each in plan(night):
-        made = {stage: _outputs(night, stage, each) for stage in SHARD_STAGES}
-        tables.append((made["segment"][0], made["classify"][0]))
-        digests += [output.sha256 for outputs in made.values() for output in outputs]
-    rows = LabelledRegions(night.store, tables)
-    config = night.config.route
-    vocabulary = night.config.vocabulary
+    came_in = _before_route(night)
+    config, vocabulary = night.config.route, night.config.vocabulary
     work = Work(
         stage="route",
         night=night.night,
         shard=shard,
         record_types=(Decision, Merge),
         config_sha256=digest_of((config.fingerprint(), vocabulary.model_dump_json())),
-        inputs=tuple(digests),
+        inputs=came_in.digests,
         model_revision=_clip_revision(night.config.classify),
     )
 
-    def results() -> Iterator[Done]:
+    def decided() -> Columns:
         embedder = text_embedder(night.config.classify, night.config.threads)
         _require_unchanged(work, embedder)
-        yield from route.run(rows, embedder, vocabulary, config)
+        return route.run(_labelled(night, came_in), embedder, vocabulary, config)
 
-    return run(night.store, work, rows.ids(), results())
+    return run_columns(night.store, work, decided)
+
+
+def labelled(night: Night) -> LabelledRegions:
+    """What route works on: the labels of a night whose classify is committed.
+
+    Raises:
+        ContractError: If it is not.
+    """
+    return _labelled(night, _before_route(night))
+
+
+@dataclass(frozen=True)
+class _BeforeRoute:
+    """What the stages before route made: its tables, and the digests of all of them."""
+
+    scenes: Output
+    shards: list[ShardTables]
+    digests: tuple[str, ...]
+
+
+def _before_route(night: Night) -> _BeforeRoute:
+    ingest = read_manifest(night.store, "ingest", night.night, WHOLE)
+    if ingest is None:
+        raise _not_committed(night, "ingest", WHOLE)
+    scenes, assignments = ingest.outputs[:2]
+    # Not `plan`: there may be very many scenes.
+    planned = read_columns(night.store, assignments, Assignment, ["shard"]).column("shard")
+    shards: list[ShardTables] = []
+    digests: list[str] = []
+    for shard in sorted(planned.unique().to_pylist()):
+        made = {stage: _outputs(night, stage, shard) for stage in SHARD_STAGES}
+        shards.append(ShardTables(*(outputs[0] for outputs in made.values())))
+        digests += [output.sha256 for outputs in made.values() for output in outputs]
+    return _BeforeRoute(scenes, shards, tuple(digests))
+
+
+def _labelled(night: Night, came_in: _BeforeRoute) -> LabelledRegions:
+    columns = route.columns(night.config.route)
+    return read_labelled(night.store, came_in.shards, came_in.scenes, columns)
 
 
 _STAGES: dict[str, Callable[[Night, str], Manifest]] = {

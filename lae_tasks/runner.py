@@ -18,11 +18,12 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from lae_tasks.contracts import (
@@ -126,13 +127,9 @@ def run(
     Raises:
         ContractError: If a record came back twice, unasked for, or not at all.
     """
-    done = read_manifest(store, work.stage, work.night, work.shard)
-    if done and done.fingerprint == work.fingerprint:
-        logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
-        return done
-    started = time.monotonic()
-    account = _Account(work, record_ids)
-    with _open_tables(work) as tables:
+
+    def write(tables: Mapping[type[Record], TableWriter]) -> _Account:
+        account = _Account(work, record_ids)
         for result in results:
             if isinstance(result, Counted):
                 account.counts.update(result.counts)
@@ -141,6 +138,64 @@ def run(
             for record in result.outputs if isinstance(result, Done) else (result,):
                 tables[type(record)].add(record)
         account.check()
+        return account
+
+    return _commit(store, work, write)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a stage made of many records at once.
+
+    Attributes:
+        record_ids: Ids of the records that came in, as an Arrow column.
+        tables: A table for each of the work's record types; the main one has one row for each
+            record that came in, by the same id.
+        counts: Further counters, for the manifest.
+    """
+
+    record_ids: pa.ChunkedArray
+    tables: tuple[pa.Table, ...]
+    counts: Mapping[str, int]
+
+
+def run_columns(store: Storage, work: Work, make: Callable[[], Columns]) -> Manifest:
+    """Runs a shard to its manifest as `run` does, but for a stage that works on whole columns.
+
+    Args:
+        store: Where the outputs go.
+        work: The shard, and what its result depends on.
+        make: Reads what comes in and works on it; not called if the shard is done.
+
+    Raises:
+        ContractError: If a record came back twice, unasked for, or not at all.
+    """
+
+    def write(tables: Mapping[type[Record], TableWriter]) -> _Account:
+        made = make()
+        account = _Account(work, ())
+        record_id = next(iter(work.record_types[0].model_fields))
+        account.enter_columns(made.record_ids, made.tables[0].column(record_id))
+        account.check()
+        account.counts.update(made.counts)
+        for kind, table in zip(work.record_types, made.tables, strict=True):
+            tables[kind].add_columns(table)
+        return account
+
+    return _commit(store, work, write)
+
+
+def _commit(
+    store: Storage, work: Work, write: Callable[[Mapping[type[Record], TableWriter]], "_Account"]
+) -> Manifest:
+    """Writes the tables of a shard and then its manifest, unless it is done already."""
+    done = read_manifest(store, work.stage, work.night, work.shard)
+    if done and done.fingerprint == work.fingerprint:
+        logger.info("%s %s/%s: done already", work.stage, work.night, work.shard)
+        return done
+    started = time.monotonic()
+    with _open_tables(work) as tables:
+        account = write(tables)
         outputs = [
             _write(store, f"{work.base_key}.{kind.__name__.lower()}", tables[kind])
             for kind in work.record_types
@@ -200,6 +255,13 @@ class _Account:
         if time.monotonic() - self._told > _TELL_AFTER_S:
             self._told = time.monotonic()
             logger.info("%s: %d of %d", self._work.base_key, self._n_out, self.n_in)
+
+    def enter_columns(self, came_in: pa.ChunkedArray, came_out: pa.ChunkedArray) -> None:
+        """Takes all ids at once; only if they differ are they looked at one by one."""
+        self.n_in, self._n_out = len(came_in), len(came_out)
+        if not came_in.equals(came_out):
+            self._due.update(came_in.to_pylist())
+            self._due.subtract(came_out.to_pylist())
 
     def check(self) -> None:
         """Raises ContractError if a record came back twice, unasked for, or not at all."""

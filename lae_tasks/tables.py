@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ R = TypeVar("R", bound=Record)
 
 _ROWS_AT_ONCE = 1000
 """Rows of a row group: so many are in memory at a time, however long the table is."""
+
+_COLUMNS_AT_ONCE = 50_000
+"""Rows of a row group of what comes as columns: a tenth of the records' weight."""
 
 
 class TableWriter:
@@ -43,6 +47,28 @@ class TableWriter:
         if len(self._waiting) == _ROWS_AT_ONCE:
             self._flush()
 
+    def add_columns(self, table: pa.Table) -> None:
+        """Takes many rows at once.
+
+        Args:
+            table: Columns of the contract's names, in any order. Where the contract has strings,
+                dictionaries of strings will do.
+
+        Raises:
+            ContractError: If a column is missing, or lacks a value that the contract asks for.
+        """
+        if self._waiting:
+            self._flush()
+        for start in range(0, table.num_rows, _COLUMNS_AT_ONCE):
+            part = table.slice(start, _COLUMNS_AT_ONCE)
+            try:
+                part = part.select(self._schema.names).cast(self._schema)
+            except (KeyError, ValueError) as error:  # ArrowInvalid is a ValueError
+                name = self._schema.metadata[b"lae.contract"].decode()
+                raise ContractError(f"not a table of {name}: {error}") from error
+            self._file.write_table(part, row_group_size=_COLUMNS_AT_ONCE)
+        self.rows += table.num_rows
+
     def close(self) -> None:
         """Writes what is left; nothing happens if the writer is closed already."""
         if self._waiting:
@@ -66,26 +92,36 @@ def iter_records(path: Path, record_type: type[R], place: str) -> Iterator[R]:
     Raises:
         ContractError: If the file is no Parquet, or of another contract or version.
     """
+    try:
+        with _opened(path, record_type, place) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+                for row in batch.to_pylist():
+                    yield record_type.model_validate(row)
+    except ValidationError as error:
+        raise ContractError(
+            f"{place}: a row breaks its contract: {first_problem(error)}"
+        ) from error
+
+
+@contextmanager
+def _opened(
+    source: Path | pa.BufferReader, record_type: type[Record], place: str
+) -> Iterator[pq.ParquetFile]:
+    """A Parquet file that is known to have the contract's columns."""
     expected = arrow_schema(record_type)
     try:
-        with pq.ParquetFile(path) as file:
+        # Neither threads nor a Python file: together they can abort the process when it ends
+        # (https://github.com/apache/arrow/issues/34314).
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             if not file.schema_arrow.equals(expected, check_metadata=False):
                 raise ContractError(
                     f"{place}: not a table of {record_type.__name__} (schema_version "
                     f"{expected.metadata[b'lae.schema_version'].decode()}); its columns are "
                     f"{', '.join(file.schema_arrow.names)}; run that stage again"
                 )
-            # Neither threads nor a Python file: together they can abort the process when it ends
-            # (https://github.com/apache/arrow/issues/34314).
-            for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
-                for row in batch.to_pylist():
-                    yield record_type.model_validate(row)
+            yield file
     except pa.ArrowInvalid as error:
         raise ContractError(f"{place}: not a Parquet file: {error}") from error
-    except ValidationError as error:
-        raise ContractError(
-            f"{place}: a row breaks its contract: {first_problem(error)}"
-        ) from error
 
 
 def iter_table(store: Storage, output: Output, record_type: type[R]) -> Iterator[R]:
@@ -97,21 +133,46 @@ def iter_table(store: Storage, output: Output, record_type: type[R]) -> Iterator
         TransientError: If it is not there: its manifest was replaced since it was read.
         ContractError: If the file was damaged, or follows another contract.
     """
-    place = f"{store.uri}/{output.key}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.parquet"
-        try:
+        with _replaced_if_missing(store, output):
             store.download(output.key, path)
-        except MissingObjectError as error:
-            raise TransientError(
-                f"{place}: was replaced while it was read; if nothing runs, somebody removed it: "
-                + remedy(output.key)
-            ) from error
-        if sha256_of(path) != output.sha256:
-            raise ContractError(
-                f"{place}: its sha256 is not the one in its manifest: {remedy(output.key)}"
-            )
-        yield from iter_records(path, record_type, place)
+        _require_digest(store, output, sha256_of(path))
+        yield from iter_records(path, record_type, f"{store.uri}/{output.key}")
+
+
+def read_columns(
+    store: Storage, output: Output, record_type: type[Record], columns: Sequence[str]
+) -> pa.Table:
+    """Some columns of a table that a manifest names; raises what `iter_table` does.
+
+    The file is in memory for so long: it is the table of one shard.
+    """
+    with _replaced_if_missing(store, output):
+        content = store.read(output.key)
+    _require_digest(store, output, hashlib.sha256(content).hexdigest())
+    place = f"{store.uri}/{output.key}"
+    with _opened(pa.BufferReader(content), record_type, place) as file:
+        return file.read(list(columns), use_threads=False)
+
+
+@contextmanager
+def _replaced_if_missing(store: Storage, output: Output) -> Iterator[None]:
+    try:
+        yield
+    except MissingObjectError as error:
+        raise TransientError(
+            f"{store.uri}/{output.key}: was replaced while it was read; if nothing runs, somebody "
+            f"removed it: {remedy(output.key)}"
+        ) from error
+
+
+def _require_digest(store: Storage, output: Output, sha256: str) -> None:
+    if sha256 != output.sha256:
+        raise ContractError(
+            f"{store.uri}/{output.key}: its sha256 is not the one in its manifest: "
+            + remedy(output.key)
+        )
 
 
 def read_table(store: Storage, output: Output, record_type: type[R]) -> list[R]:

@@ -1,11 +1,15 @@
 """Records with sensible values, for tests that care for a few of them only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from lae_tasks.contracts import Decision, Label, Region, Scene, Tile, WindowPx
+from lae_tasks.contracts import Decision, Label, Record, Region, Scene, Tile, WindowPx
 from lae_tasks.geometry import encode_mask
+from lae_tasks.labelled import LabelledRegions, join
+from lae_tasks.schema import arrow_schema
 
 
 def make_scene(**values: Any) -> Scene:
@@ -95,3 +99,21 @@ def make_decision(region: Region, **values: Any) -> Decision:
         "in_audit": False,
     }
     return Decision.model_validate(defaults | values)
+
+
+def columns_of(records: Sequence[Record], kind: type[Record]) -> pa.Table:
+    """Records as a table of their contract."""
+    rows = [record.model_dump(mode="json") for record in records]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(kind))
+
+
+def labelled(
+    labels: Sequence[Label],
+    regions: Sequence[Region],
+    window_area_px: int = 10_000,
+    scenes: Sequence[Scene] = (),
+) -> LabelledRegions:
+    """Labels with their regions, whose tiles' windows all have the same area."""
+    table = join(columns_of(labels, Label), columns_of(regions, Region), "here")
+    windows = {region.tile_id: window_area_px for region in regions}
+    return LabelledRegions(table, windows, lambda: scenes)

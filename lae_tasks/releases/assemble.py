@@ -8,11 +8,10 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from lae_tasks.config import Config, RouteConfig
+from lae_tasks.config import Config, Measure, RouteConfig
 from lae_tasks.contracts import (
     BoxPx,
     Decision,
@@ -25,8 +24,9 @@ from lae_tasks.contracts import (
     WindowPx,
     review_item_id,
 )
+from lae_tasks.duplicates import Shapes
 from lae_tasks.formats.coco import rle_in_frame
-from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.geometry import Mask, decode_mask, mask_bbox, mask_in_window
 from lae_tasks.georeference import Georeference, place_of
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
@@ -205,28 +205,47 @@ def _without_twins(
     """
     # The steward's before the engine's; among these, a real mask before a drawn rectangle.
     order = sorted(items, key=lambda o: (o.source != STEWARD, bool(o.mask.all()), o.region_id))
-    stewards: defaultdict[str, list[BoxPx]] = defaultdict(list)
+    shapes = Shapes(
+        np.array([item.bbox_xyxy_px for item in order], dtype=np.int64),
+        lambda number: order[number].mask,
+        np.array([item.mask.sum() for item in order], dtype=np.int64),
+    )
+    stewards: defaultdict[str, list[int]] = defaultdict(list)
     kept = []
-    for item in order:
+    for number, item in enumerate(order):
         others = stewards[item.category]
-        by_steward = item.source == STEWARD
-        measure = "iou" if by_steward else config.nms_measure
-        limit = _SAME_BOX_IOU if by_steward else config.nms_iou
-        # A data set has each of its objects once, however closely they stand.
-        imported = item.source == _IMPORTED
-        if others and not imported and _overlap(item.bbox_xyxy_px, others, measure) > limit:
+        if item.source == STEWARD:
+            is_double = _greatest(shapes, number, others, "iou") > _SAME_BOX_IOU
+        else:
+            # A data set has each of its objects once, however closely they stand.
+            imported = item.source == _IMPORTED
+            is_double = not imported and _is_covered(shapes, number, others, config)
+        if is_double:
             left_out["duplicate of a steward's object"] += 1
             continue
         kept.append(item)
-        if by_steward:
-            others.append(item.bbox_xyxy_px)
+        if item.source == STEWARD:
+            others.append(number)
     return sorted(kept, key=lambda o: o.region_id)
 
 
-def _overlap(box: BoxPx, others: Sequence[BoxPx], measure: Literal["iou", "containment"]) -> float:
-    """The greatest overlap of a box with others."""
-    rows = np.asarray([box, *others], dtype=np.float64)
-    return float(box_overlap(rows[0], rows[1:], measure).max())
+def _is_covered(shapes: Shapes, number: int, others: Sequence[int], config: RouteConfig) -> bool:
+    """Whether an object is one of some others, too, as the route stage sees it."""
+    of_boxes: Measure = "containment" if config.nms_measure.endswith("containment") else "iou"
+    # A rectangle that was drawn around a thing says nothing of the thing's outline.
+    drawn = [other for other in others if shapes.is_rectangle(other)]
+    masks = [other for other in others if not shapes.is_rectangle(other)]
+    return (
+        _greatest(shapes, number, drawn, of_boxes) > config.nms_iou
+        or _greatest(shapes, number, masks, config.nms_measure) > config.nms_iou
+    )
+
+
+def _greatest(shapes: Shapes, number: int, others: Sequence[int], measure: Measure) -> float:
+    """The greatest overlap of an object with others."""
+    many = np.array(others, dtype=np.int64)
+    overlaps = shapes.overlap(np.full(len(many), number), many, measure)
+    return float(overlaps.max(initial=0.0))
 
 
 def _rectangle(bbox_xyxy_px: BoxPx) -> Mask:

@@ -1,224 +1,238 @@
-"""Route: every Label becomes a Decision: accept, review or reject, with the rule's name."""
+"""Route: every Label becomes a Decision: accept, review or reject, with the rule's name.
+
+All of it is done on whole columns: a night may have millions of labels.
+"""
 
 import hashlib
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import pyarrow as pa
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import BoxPx, Decision, Done, Label, Merge, Outcome, Region
-from lae_tasks.geometry import suppress_duplicates
+from lae_tasks.contracts import Decision, Merge, Outcome
+from lae_tasks.duplicates import Shapes, cached, duplicates
+from lae_tasks.labelled import Candidates, Flags, Index, LabelledRegions, Names
 from lae_tasks.merging import merge_names
 from lae_tasks.names import canonical_form
+from lae_tasks.phrases import is_name
+from lae_tasks.runner import Columns
+from lae_tasks.schema import arrow_schema
 from lae_tasks.vocabulary import Vocabulary
 
 STAGE = "route"
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A labelled region with all that the rules look at.
-
-    Attributes:
-        category: Its canonical name; None if it was not recognized.
-        confidence: The score that the config names; None where it is not known, 1 for a name that
-            was imported.
-    """
-
-    label: Label
-    region: Region
-    category: str | None
-    confidence: float | None
-
-
 def run(
-    rows: Iterable[tuple[Label, Region]],
+    rows: LabelledRegions,
     embedder: TextEmbedder | None,
     vocabulary: Vocabulary,
     config: RouteConfig,
-) -> Iterator[Done]:
+) -> Columns:
     """Decides every label of a night.
 
     Names are merged over the whole night first, then the rules look at each region, and last,
-    per scene and category, duplicates are suppressed (boxes in scene pixels, so the same object
-    seen in two tiles counts once).
+    per scene and category, duplicates are suppressed (in scene pixels, so the same object seen in
+    two tiles counts once).
 
     Args:
-        rows: The labels with their regions. They are gone through three times, and never held:
-            a night may have more of them than memory.
+        rows: The labels with their regions.
         embedder: CLIP, which tells near-synonyms; None merges names by their form only.
-        vocabulary: The names that may be accepted unseen; if empty, all.
+        vocabulary: The data set's names.
         config: The stage's settings.
 
-    Yields:
-        One Done for each label: its Decision, and a Merge where it is the first of its name; a
-        counter for each outcome and rule, such as `reject duplicate`.
+    Returns:
+        A Decision for each label, in their order; a Merge for each name that was said; a counter
+        for each outcome and rule, such as `reject duplicate`.
     """
-    ledger = _ledger(rows, vocabulary, embedder, config)
-    duplicates = _duplicates(_candidates(rows, ledger, config), vocabulary, config)
-    unlisted = dict(ledger)
-    for number, candidate in enumerate(_candidates(rows, ledger, config)):
-        outcome, rule = _rule(candidate, vocabulary, config)
-        # A data set has each object once, however closely they stand.
-        if number in duplicates and not _is_imported(candidate.region):
-            outcome, rule = Outcome.REJECT, "duplicate"
-        decision = _decision(candidate, outcome, rule, config)
-        merge = unlisted.pop(candidate.label.category_said or "", None)
-        outputs = (decision, merge) if merge else (decision,)
-        yield Done(candidate.region.region_id, outputs, {f"{outcome.value} {rule}": 1})
+    ledger = merged_names(rows, embedder, vocabulary, config)
+    seen = candidates(rows, ledger, vocabulary, config)
+    decided = decide(seen, config)
+    merges = [merge.model_dump(mode="json") for merge in ledger]
+    tables = (
+        _decisions(seen, decided, ledger, config),
+        pa.Table.from_pylist(merges, schema=arrow_schema(Merge)),
+    )
+    return Columns(rows.region_id, tables, decided.counts())
 
 
-def _ledger(
-    rows: Iterable[tuple[Label, Region]],
-    vocabulary: Vocabulary,
+def columns(config: RouteConfig) -> set[str]:
+    """The columns of labels and regions that the settings look at."""
+    needed = {config.score}.union(*(rule.reads for rule in config.rules))
+    return needed | {"area_px", "mask_rle"} if _compares_masks(config) else needed
+
+
+def _compares_masks(config: RouteConfig) -> bool:
+    return config.nms_measure.startswith("mask_")
+
+
+def merged_names(
+    rows: LabelledRegions,
     embedder: TextEmbedder | None,
+    vocabulary: Vocabulary,
     config: RouteConfig,
-) -> dict[str, Merge]:
-    counts: Counter[str] = Counter()
-    imported: set[str] = set()
-    for label, region in rows:
-        if label.category_said:
-            counts[label.category_said] += 1
-            if _is_imported(region):
-                imported.add(label.category_said)
+) -> list[Merge]:
+    """The ledger of the names that were said."""
+    said = rows.names("category_said")
+    imported = Names(said.distinct, np.where(rows.imported, said.index, np.int32(-1))).counts()
     embed = embedder.embed_names if embedder else None
-    merges = merge_names(counts, vocabulary, imported, embed, config.merge_similarity)
-    return {merge.name: merge for merge in merges}
+    return merge_names(said.counts(), vocabulary, imported, embed, config.merge_similarity)
 
 
-def _candidates(
-    rows: Iterable[tuple[Label, Region]], ledger: Mapping[str, Merge], config: RouteConfig
-) -> Iterator[Candidate]:
-    for label, region in rows:
-        said = label.category_said
-        yield Candidate(
-            label=label,
-            region=region,
-            category=ledger[said].canonical if said else None,
-            confidence=1.0 if _is_imported(region) else getattr(label, config.score),
-        )
-
-
-Rule = Callable[[Candidate, Vocabulary, RouteConfig], bool]
-
-#: The rules in their order; the first that holds decides.
-RULES: tuple[tuple[str, Outcome, Rule], ...] = (
-    ("unrecognized", Outcome.REJECT, lambda c, _v, _cfg: c.category is None),
-    ("mask_disagrees", Outcome.REVIEW, lambda c, _v, cfg: _is_poor_answer(c.region, cfg)),
-    ("imported", Outcome.ACCEPT, lambda c, _v, _cfg: _is_imported(c.region)),
-    ("too_small", Outcome.REJECT, lambda c, _v, cfg: c.region.area_px < cfg.min_area_px),
-    ("too_long", Outcome.REJECT, lambda c, _v, cfg: _aspect(c.region) > cfg.max_aspect),
-    ("monochrome", Outcome.REJECT, lambda c, _v, cfg: c.label.crop_std < cfg.min_crop_std),
-    ("no_confidence", Outcome.REVIEW, lambda c, _v, _cfg: c.confidence is None),
-    ("low_confidence", Outcome.REJECT, lambda c, _v, cfg: (c.confidence or 0) < cfg.reject_below),
-    ("seen_in_part", Outcome.REVIEW, lambda c, _v, cfg: _is_doubtful_part(c.region, cfg)),
-    (
-        "new_category",
-        Outcome.REVIEW,
-        lambda c, v, _cfg: _is_new(c, v),
-    ),
-    ("clip_disagrees", Outcome.REVIEW, lambda c, _v, _cfg: _clip_disagrees(c)),
-    ("unsure", Outcome.REVIEW, lambda c, _v, cfg: (c.confidence or 0) < cfg.accept_at),
-    ("confident", Outcome.ACCEPT, lambda _c, _v, _cfg: True),
-)
-
-
-def _rule(candidate: Candidate, vocabulary: Vocabulary, config: RouteConfig) -> tuple[Outcome, str]:
-    return next(
-        (outcome, name) for name, outcome, holds in RULES if holds(candidate, vocabulary, config)
+def candidates(
+    rows: LabelledRegions, ledger: Sequence[Merge], vocabulary: Vocabulary, config: RouteConfig
+) -> Candidates:
+    """The rows with what the rules look at beside their columns."""
+    canonical = {merge.name: merge.canonical for merge in ledger}
+    return Candidates(
+        rows=rows,
+        category=rows.names("category_said").mapped(lambda name: canonical.get(name, name)),
+        confidence=np.where(rows.imported, 1.0, rows.numbers(config.score)),
+        vocabulary=vocabulary,
     )
 
 
-def _is_imported(region: Region) -> bool:
-    """Whether the region came with the name that its dataset gave it."""
-    return region.prompt_category is not None
+@dataclass(frozen=True)
+class Decided:
+    """Which rule decided each row.
 
-
-def _is_poor_answer(region: Region, config: RouteConfig) -> bool:
-    """Whether the mask is not what the prompt was about, as far as box or model tell."""
-    if not _is_imported(region):
-        return False
-    fit = region.predicted_iou if region.prompt_iou is None else region.prompt_iou
-    return fit < config.min_prompt_iou
-
-
-def _is_doubtful_part(region: Region, config: RouteConfig) -> bool:
-    return config.review_seen_in_part and region.seen_in_part
-
-
-def _aspect(region: Region) -> float:
-    x0, y0, x1, y1 = region.bbox_xyxy_px
-    return max(x1 - x0, y1 - y0) / min(x1 - x0, y1 - y0)
-
-
-def _is_new(candidate: Candidate, vocabulary: Vocabulary) -> bool:
-    return bool(vocabulary.names) and candidate.category not in vocabulary.names
-
-
-def _clip_disagrees(candidate: Candidate) -> bool:
-    second = candidate.label.clip_categories[:1]
-    same = [canonical_form(name) == canonical_form(candidate.category or "") for name in second]
-    return same == [False]
-
-
-class _Group:
-    """What may be duplicates of each other, as plain numbers: a scene may have very many."""
-
-    def __init__(self) -> None:
-        self.numbers, self.boxes, self.scores = array("q"), array("q"), array("d")
-
-    def add(self, number: int, bbox_xyxy_px: BoxPx, score: float) -> None:
-        self.numbers.append(number)
-        self.boxes.extend(bbox_xyxy_px)
-        self.scores.append(score)
-
-
-def _duplicates(
-    candidates: Iterable[Candidate], vocabulary: Vocabulary, config: RouteConfig
-) -> set[int]:
-    """Numbers of the candidates that a better one of the same scene and category makes superfluous.
-
-    They are numbered in their order, from 0.
+    Attributes:
+        rules: Of each rule its name, outcome and reason: those of the config in their order, then
+            `confident`, for what no rule took, and `duplicate`.
+        taken: Of each row the number of its rule.
     """
-    groups: defaultdict[tuple[str, str | None], _Group] = defaultdict(_Group)
-    for number, candidate in enumerate(candidates):
-        outcome, _ = _rule(candidate, vocabulary, config)
-        if outcome is not Outcome.REJECT:
-            # What is accepted outranks what is not; then the confidence counts.
-            score = (outcome is Outcome.ACCEPT) + (candidate.confidence or 0.0)
-            group = groups[candidate.region.scene_id, candidate.category]
-            group.add(number, candidate.region.bbox_xyxy_px, score)
-    duplicates: set[int] = set()
-    for group in groups.values():
-        boxes = np.asarray(group.boxes).reshape(-1, 4)
-        kept = suppress_duplicates(boxes, group.scores, config.nms_iou, config.nms_measure)
-        duplicates.update(np.delete(group.numbers, kept).tolist())
-    return duplicates
+
+    rules: tuple[tuple[str, Outcome, str], ...]
+    taken: Index
+
+    def counts(self) -> dict[str, int]:
+        """How many rows each outcome and rule has, such as `reject duplicate`."""
+        found: dict[str, int] = {}
+        for (name, outcome, _), count in zip(self.rules, self.rows_of_rule(), strict=True):
+            if count:
+                key = f"{outcome.value} {name}"
+                found[key] = found.get(key, 0) + count
+        return found
+
+    def rows_of_rule(self) -> list[int]:
+        """How many rows each rule took."""
+        counted: list[int] = np.bincount(self.taken, minlength=len(self.rules)).tolist()
+        return counted
+
+    def where(self, outcome: Outcome) -> Flags:
+        """The rows with this outcome."""
+        return np.array([its is outcome for _, its, _ in self.rules])[self.taken]
+
+    def column(self, place: int) -> pa.DictionaryArray:
+        """Names, outcomes or reasons of all rows: 0, 1 or 2."""
+        return pa.DictionaryArray.from_arrays(self.taken, [str(rule[place]) for rule in self.rules])
 
 
-def _decision(candidate: Candidate, outcome: Outcome, rule: str, config: RouteConfig) -> Decision:
-    region = candidate.region
-    names = [candidate.category, *candidate.label.clip_categories[:1]]
-    return Decision(
-        region_id=region.region_id,
-        tile_id=region.tile_id,
-        scene_id=region.scene_id,
-        outcome=outcome,
-        rule=rule,
-        reason=rule,
-        category=candidate.category,
-        confidence=candidate.confidence or 0.0,
-        calibration="imported" if _is_imported(region) else f"none:{config.score}",
-        candidates=tuple(dict.fromkeys(n for n in names if n))[: config.max_candidates],
-        in_audit=outcome is Outcome.ACCEPT and _drawn(region.region_id, config),
+def decide(seen: Candidates, config: RouteConfig) -> Decided:
+    """The first rule that holds decides; then duplicates of what was not rejected go."""
+    confident, duplicate = len(config.rules), len(config.rules) + 1
+    overlap = f"a better one of its category overlaps it by more than {config.nms_iou:g}"
+    rules = (
+        *((rule.rule, rule.then, rule.reason) for rule in config.rules),
+        ("confident", Outcome.ACCEPT, "no rule took it"),
+        ("duplicate", Outcome.REJECT, f"{overlap} ({config.nms_measure})"),
     )
+    taken = np.full(len(seen.rows), confident, dtype=np.int32)
+    for number in reversed(range(len(config.rules))):
+        taken[config.rules[number].holds(seen)] = number
+    # A data set has each object once, however closely they stand.
+    taken[_duplicates(seen, Decided(rules, taken), config) & ~seen.rows.imported] = duplicate
+    return Decided(rules, taken)
 
 
-def _drawn(region_id: str, config: RouteConfig) -> bool:
+def _duplicates(seen: Candidates, decided: Decided, config: RouteConfig) -> Flags:
+    """What a better one of the same scene and category makes superfluous."""
+    accepted = decided.where(Outcome.ACCEPT)
+    kept = np.flatnonzero(~decided.where(Outcome.REJECT))
+    # What is accepted outranks what is not; then the confidence counts.
+    scores = accepted[kept] + np.nan_to_num(seen.confidence[kept])
+    scenes = seen.rows.names("scene_id")
+    groups = scenes.index[kept] * np.int64(len(seen.category.distinct) + 1)
+    groups += seen.category.index[kept]
+    shapes = Shapes(seen.rows.boxes_xyxy_px[kept])
+    if _compares_masks(config):
+        areas = seen.rows.numbers("area_px")[kept].astype(np.int64)
+        mask_of = cached(lambda number: seen.rows.mask(int(kept[number])))
+        shapes = Shapes(shapes.boxes_xyxy_px, mask_of, areas)
+    found = np.zeros(len(seen.rows), dtype=bool)
+    found[kept] = duplicates(shapes, scores, config.nms_iou, config.nms_measure, groups)
+    return found
+
+
+def _decisions(
+    seen: Candidates, decided: Decided, ledger: Sequence[Merge], config: RouteConfig
+) -> pa.Table:
+    rows = seen.rows
+    accepted = np.flatnonzero(decided.where(Outcome.ACCEPT))
+    in_audit = np.zeros(len(rows), dtype=bool)
+    in_audit[accepted] = _drawn(rows.region_id.take(pa.array(accepted)), config)
+    sources = [f"none:{config.score}", "imported"]
+    columns = {
+        "region_id": rows.region_id,
+        "tile_id": _strings(rows.names("tile_id")),
+        "scene_id": _strings(rows.names("scene_id")),
+        "outcome": decided.column(1),
+        "rule": decided.column(0),
+        "reason": decided.column(2),
+        "category": _strings(seen.category),
+        "confidence": np.nan_to_num(seen.confidence),
+        "calibration": pa.DictionaryArray.from_arrays(rows.imported.astype(np.int8), sources),
+        "candidates": _offered(seen, ledger, config.max_candidates),
+        "in_audit": in_audit,
+    }
+    return pa.table({name: columns[name] for name in Decision.model_fields})
+
+
+def _strings(names: Names) -> pa.DictionaryArray:
+    index = pa.array(names.index, mask=names.index < 0)
+    return pa.DictionaryArray.from_arrays(index, pa.array(names.distinct, type=pa.string()))
+
+
+def _drawn(region_ids: pa.ChunkedArray, config: RouteConfig) -> list[bool]:
     """A draw that depends on seed and region only, so that a rerun draws the same."""
-    digest = hashlib.sha256(f"{config.audit_seed}|{region_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < config.audit_share * 2**64
+    # Digests are spread evenly over all numbers of 256 bits, and compare as these do.
+    limit = min(int(config.audit_share * 2**64), 2**64 - 1).to_bytes(8, "big")
+    seed = f"{config.audit_seed}|".encode()
+    names = region_ids.cast(pa.binary()).to_pylist()
+    return [hashlib.sha256(seed + name).digest() < limit for name in names]
+
+
+def _offered(seen: Candidates, ledger: Sequence[Merge], limit: int) -> pa.ListArray:
+    """The names to offer to a steward: the category, the model's other names, then CLIP's.
+
+    Each once, as the category that it counts as; what is no name, or is blocked, is left out.
+    """
+    canonical = {merge.name: merge.canonical for merge in ledger}
+    number_of = {name: number for number, name in enumerate(seen.category.distinct)}
+
+    @cache
+    def numbered(name: str) -> int:
+        if not is_name(name) or seen.vocabulary.blocks(name):
+            return -1
+        name = canonical.get(name) or seen.vocabulary.spelled(canonical_form(name))
+        return number_of.setdefault(name, len(number_of))
+
+    columns = [seen.category.index]
+    for name in ("alternatives", "clip_categories"):
+        lists = seen.rows.name_lists(name)
+        numbers = np.array([*map(numbered, lists.names.distinct), -1], dtype=np.int32)
+        # Of each list no more than are offered in all.
+        places = range(min(lists.longest(), limit))
+        columns += [numbers[lists.at(place).index] for place in places]
+    for place, column in enumerate(columns):
+        for earlier in columns[:place]:
+            column[column == earlier] = -1
+    offered = np.stack(columns, axis=1)
+    there = offered >= 0
+    there &= np.cumsum(there, axis=1, dtype=np.int16) <= limit
+    start = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+    names = pa.array(list(number_of), type=pa.string())
+    return pa.ListArray.from_arrays(pa.array(start), names.take(pa.array(offered[there])))

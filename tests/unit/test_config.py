@@ -26,9 +26,15 @@ def test_the_paper_preset_is_the_papers(tmp_path: Path) -> None:
     assert (segment.pred_iou_thresh, segment.stability_score_thresh) == (0.86, 0.92)
     assert (segment.min_mask_region_area, segment.max_regions) == (10_000, 10)
     route = config.route
-    assert (route.accept_at, route.merge_similarity, route.nms_iou) == (0.9, 0.92, 0.5)
+    assert (route.merge_similarity, route.nms_iou, route.nms_measure) == (0.92, 0.5, "iou")
     assert route.score == "likelihood_said"
-    assert not route.review_seen_in_part
+    told = [(str(rule.then), rule.reason) for rule in route.rules]
+    assert ("reject", "likelihood as said is below 0.9") in told
+    assert ("reject", "the model did not recognize it") in told
+    assert [rule.rule for rule in route.rules if rule.then == "reject"] == [
+        "unrecognized",
+        "likelihood_below",
+    ]
 
 
 def test_a_file_wins_over_its_preset_and_an_override_over_the_file(
@@ -63,7 +69,21 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             MINIMAL + "segment:\n  points_per_sid: 8\n",
             ":5: segment.points_per_sid: unknown key; did you mean points_per_side?",
         ),
-        (MINIMAL + "route:\n  accept_at: 1.5\n", ":5: route.accept_at: .*less than or equal to 1"),
+        (MINIMAL + "route:\n  nms_iou: 1.5\n", ":5: route.nms_iou: .*less than or equal to 1"),
+        (
+            MINIMAL + "route:\n  rules:\n    - unrecognized\n    - monochrom\n",
+            r":7: route\.rules\.1: 'monochrom' is no rule; did you mean monochrome\?",
+        ),
+        (
+            MINIMAL + "route:\n  rules:\n    - unrecognized\n"
+            "    - rule: monochrome\n      min_st: 2\n",
+            r":8: route\.rules\.1\.monochrome\.min_st: unknown key; did you mean min_std\?",
+        ),
+        (
+            MINIMAL + "route:\n  rules:\n    - rule: too_small\n      min_area_px: -2\n",
+            r":7: route\.rules\.0\.too_small\.min_area_px: .*greater than 0",
+        ),
+        (MINIMAL + "route:\n  rules: [imported]\n", ":5: route.rules: add unrecognized"),
         (MINIMAL + "tile: {size_px: 64, overlap_px: 64}\n", ":4: tile.overlap_px: .*smaller"),
         (
             MINIMAL + "tile:\n  stretch_percentiles: [98, 2]\n",
@@ -81,9 +101,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ),
         (
             MINIMAL + "vocabulary: [large ship, Large-Ship]\n",
-            ":4: vocabulary: 'large ship' and 'Large-Ship' are the same name",
+            ":4: vocabulary.categories: 'large ship' and 'Large-Ship' are the same name",
         ),
-        (MINIMAL + "vocabulary: [ship, '']\n", ":4: vocabulary: '' is no name"),
+        (MINIMAL + "vocabulary: [ship, '']\n", ":4: vocabulary.categories: '' is no name"),
         (
             MINIMAL + "annotations:\n  - {format: dota, location: x}\n"
             "  - format: dota\n    location: y\n    imags: z\n",
@@ -119,7 +139,7 @@ def test_slashes_around_a_data_sets_places_are_no_part_of_them() -> None:
 
 
 def test_problems_are_told_in_the_order_of_their_lines(tmp_path: Path) -> None:
-    text = MINIMAL + "route: {accept_at: 2}\ntile: {size_px: 0}\nthreads: 0\n"
+    text = MINIMAL + "route: {nms_iou: 2}\ntile: {size_px: 0}\nthreads: 0\n"
     with pytest.raises(ConfigError) as told:
         load_config(write(tmp_path, text))
     lines = [line.split(":")[1] for line in str(told.value).splitlines()]

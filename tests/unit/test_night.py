@@ -2,23 +2,28 @@
 
 import os
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from demo.stack.settings import REPO
 from lae_tasks.config import AnnotationSource
 from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Done, Label, Region, Tile
+from lae_tasks.dry_run import dry_run
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, plan, run_stage
 from lae_tasks.runner import Work, run
+from lae_tasks.schema import arrow_schema
 from lae_tasks.stages import ingest as ingest_stage
 from lae_tasks.stages import route
 from lae_tasks.state import read_plan
 from lae_tasks.tables import read_table
+from tests.records import labelled, make_tile
 from tests.unit.rasters import gradient, write_raster
 from tests.unit.stages.test_route import random_night
 
@@ -149,24 +154,58 @@ def test_a_stage_whose_input_is_not_there_says_so(night: Night) -> None:
         run_stage(night, "tile", "0099")
 
 
-def test_a_night_is_routed_from_its_tables(night: Night) -> None:
+@pytest.fixture
+def named_night(night: Night) -> Night:
+    """A night of 40 labels in two shards, before route; without CLIP."""
     classify = night.config.classify.model_copy(update={"clip_model": None})
     night = replace(night, config=night.config.model_copy(update={"classify": classify}))
     run_stage(night, "ingest")
     labels, regions = random_night(0, 40)
     for shard, part in (("0000", slice(0, 25)), ("0001", slice(25, 40))):
         tables = (
-            ("tile", Tile, ()),
+            ("tile", Tile, [make_tile(tile_id="t1")]),
             ("segment", Region, regions[part]),
             ("classify", Label, labels[part]),
         )
         for stage, kind, records in tables:
             work = Work(stage, night.night, shard, (kind,), "c", ())
             run(night.store, work, ["x"], [Done("x", records)])
+    return night
+
+
+def test_a_night_is_routed_from_its_tables(named_night: Night) -> None:
+    night = named_night
+    labels, regions = random_night(0, 40)
     manifest = run_stage(night, "route")
-    rows = list(zip(labels, regions, strict=True))
-    expected = list(route.run(rows, None, night.config.vocabulary, night.config.route))
+    vocabulary, settings = night.config.vocabulary, night.config.route
+    expected = route.run(labelled(labels, regions), None, vocabulary, settings)
     decisions = read_table(night.store, manifest.outputs[0], Decision)
-    assert decisions == [done.outputs[0] for done in expected]
+    made = pa.Table.from_pylist(expected.tables[0].to_pylist(), schema=arrow_schema(Decision))
+    assert decisions == [Decision.model_validate(row) for row in made.to_pylist()]
+    assert [decision.region_id for decision in decisions] == [r.region_id for r in regions]
     assert (manifest.n_in, manifest.n_done, sum(manifest.counts.values())) == (40, 40, 40)
+    assert manifest.counts == expected.counts
     assert run_stage(night, "route") == manifest
+
+
+def test_the_rules_are_tried_without_a_trace(named_night: Night) -> None:
+    before = {info.key for info in named_night.store.list()}
+    counts = {each.rule: each for each in dry_run(named_night)}
+    assert {info.key for info in named_night.store.list()} == before
+    manifest = run_stage(named_night, "route")
+    told: Counter[str] = Counter()
+    for each in dry_run(named_night):
+        told[f"{each.then} {each.rule}"] += each.in_order
+    assert dict(+told) == manifest.counts
+    labels, regions = random_night(0, 40)
+    monochrome = counts["monochrome"]
+    assert monochrome.parameters == {"min_std": 2.0}
+    assert monochrome.alone == sum(label.crop_std < 2 for label in labels)
+    assert monochrome.alone > monochrome.in_order > 0
+    assert counts["imported"].alone == sum(r.prompt_category is not None for r in regions)
+    assert counts["duplicate"].alone is None
+
+
+def test_the_rules_cannot_be_tried_before_there_are_labels(night: Night) -> None:
+    with pytest.raises(ContractError, match="ingest 2026-11-22/all is not committed"):
+        dry_run(night)

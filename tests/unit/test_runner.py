@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from lae_tasks.contracts import Counted, Done, Merge, Region, Rejection
 from lae_tasks.errors import ContractError, TransientError
-from lae_tasks.runner import Work, iter_manifests, read_manifest, run
+from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import iter_table, read_table
-from tests.records import make_region
+from tests.records import columns_of, make_region
 
 WORK = Work("segment", "2026-11-22", "0000", (Region, Merge), "config", ("input",), "model")
 MERGE = Merge(name="a", canonical="b", rule="similar", similarity=0.9, count=1, by="engine")
@@ -161,3 +162,57 @@ def test_a_broken_manifest_is_said_to_be_broken(store: LocalStorage) -> None:
     store.write("runs/segment/2026-11-22/0000.json", b'{"stage": "segment", "schema_version": 1}')
     with pytest.raises(ContractError, match=r"another engine wrote.*set `store` to a new place"):
         run(store, WORK, [], [])
+
+
+def columns(*names: str, came_in: str = "abc") -> Columns:
+    made = [make_region(region_id=name) for name in names]
+    tables = (columns_of(made, Region), columns_of([MERGE], Merge))
+    return Columns(pa.chunked_array([list(came_in)]), tables, {"x": 2})
+
+
+def test_columns_are_committed_as_records_are(store: LocalStorage) -> None:
+    manifest = run_columns(store, WORK, lambda: columns(*"abc"))
+    assert (manifest.n_in, manifest.n_done, manifest.n_rejected) == (3, 3, 0)
+    assert manifest.counts == {"x": 2}
+    regions, merges = manifest.outputs
+    assert read_table(store, regions, Region) == [make_region(region_id=name) for name in "abc"]
+    assert read_table(store, merges, Merge) == [MERGE]
+
+    def never() -> Columns:
+        raise AssertionError("the stage ran again")
+
+    assert run_columns(store, WORK, never) == manifest
+    again = run_columns(store, replace(WORK, config_sha256="other"), lambda: columns(*"abc"))
+    assert again.outputs == manifest.outputs
+
+
+@pytest.mark.parametrize(
+    ("came_in", "came_out", "problem"),
+    [
+        ("abc", "ab", r"3 records came in, 2 came out; lost: \['c'\], unasked for or twice: \[\]"),
+        ("ab", "abb", r"lost: \[\], unasked for or twice: \['b'\]"),
+        ("abc", "abx", r"lost: \['c'\], unasked for or twice: \['x'\]"),
+        ("", "a", r"twice: \['a'\]"),
+    ],
+)
+def test_columns_that_lack_a_record_stop_the_commit(
+    store: LocalStorage, came_in: str, came_out: str, problem: str
+) -> None:
+    with pytest.raises(ContractError, match=problem):
+        run_columns(store, WORK, lambda: columns(*came_out, came_in=came_in))
+    assert list(store.list()) == []
+
+
+def test_the_order_of_columns_rows_is_free(store: LocalStorage) -> None:
+    assert run_columns(store, WORK, lambda: columns(*"cab")).n_done == 3
+
+
+def test_columns_that_break_their_contract_stop_the_commit(store: LocalStorage) -> None:
+    made = columns(*"abc")
+    for column in (None, pa.nulls(3, pa.string())):
+        table = made.tables[0].drop_columns("tile_id")
+        table = table if column is None else table.append_column("tile_id", column)
+        broken = replace(made, tables=(table, made.tables[1]))
+        with pytest.raises(ContractError, match=r"not a table of Region: .*tile_id"):
+            run_columns(store, WORK, lambda broken=broken: broken)  # type: ignore[misc]
+    assert list(store.list()) == []

@@ -9,6 +9,7 @@ from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
+from lae_tasks.vocabulary import Vocabulary
 from tests.records import make_region
 
 
@@ -212,7 +213,9 @@ def test_a_vocabulary_that_is_respelled_renames_what_was_said_before(world):
     world.decide(free, Outcome.ACCEPT, "one-way road")
     world.judge(stewards, VerdictAction.ACCEPT)
     world.judge(free, VerdictAction.ACCEPT)
-    config = world.config.model_copy(update={"vocabulary": ("Tennis-Court",)})
+    config = world.config.model_copy(
+        update={"vocabulary": Vocabulary.model_validate(["Tennis-Court"])}
+    )
     found = objects_of(assemble(world.state, config))
     assert {found[engines].category, found[stewards].category} == {"Tennis-Court"}
     assert found[free].category == "one-way road"
@@ -268,5 +271,5 @@ def test_categories_are_the_vocabulary_then_other_names_sorted(world):
     world.judge(second, VerdictAction.RELABEL, category="greenhouse")
     config = world.config
     categories = assemble(world.state, config).categories
-    names = [*config.vocabulary, "greenhouse", "windmill"]
+    names = [*config.vocabulary.names, "greenhouse", "windmill"]
     assert categories == tuple(Category(n, name) for n, name in enumerate(names, start=1))

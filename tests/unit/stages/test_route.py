@@ -1,44 +1,51 @@
-"""Route: each rule with its name, names merged, duplicates suppressed across tiles."""
+"""Route: the first rule that holds decides, names are merged, duplicates go across tiles."""
 
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Done, Label, Merge, Outcome, Region
+from lae_tasks.config import Measure, RouteConfig
+from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
+from lae_tasks.geometry import encode_mask
+from lae_tasks.runner import Columns
 from lae_tasks.stages import route
-from tests.records import make_label, make_region
-from tests.unit.test_geometry import suppress_one_by_one
+from lae_tasks.vocabulary import Vocabulary
+from tests.records import labelled, make_label, make_region
+from tests.unit.test_duplicates import moored, suppress_one_by_one
 
-CONFIG: dict[str, Any] = {
-    "score": "token_confidence",
-    "accept_at": 0.9,
-    "reject_below": 0.3,
-    "min_area_px": 20,
-    "max_aspect": 5,
-    "audit_share": 0.0,
-}
+#: Those of the demo.
+RULES: list[Any] = [
+    "unrecognized",
+    "blocked",
+    "mask_disagrees",
+    "imported",
+    "not_a_category",
+    {"rule": "too_small", "min_area_px": 20},
+    {"rule": "too_long", "max_aspect": 5},
+    "monochrome",
+    "unscored",
+    {"rule": "token_confidence_below", "at": 0.3, "then": "reject"},
+    "seen_in_part",
+    "new_category",
+    "clip_disagrees",
+    {"rule": "token_confidence_below", "at": 0.9},
+]
+CONFIG: dict[str, Any] = {"score": "token_confidence", "rules": RULES, "audit_share": 0.0}
+
+
+def run(labels: list[Label], regions: list[Region], vocabulary: Any = (), **config: Any) -> Columns:
+    settings = RouteConfig.model_validate(CONFIG | config)
+    rows = labelled(labels, regions)
+    return route.run(rows, None, Vocabulary.model_validate(vocabulary), settings)
 
 
 def decide(
-    labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
+    labels: list[Label], regions: list[Region], vocabulary: Any = (), **config: Any
 ) -> dict[str, Decision]:
-    results = run(labels, regions, vocabulary, **config)
-    return {
-        record.region_id: record
-        for done in results
-        for record in done.outputs
-        if isinstance(record, Decision)
-    }
-
-
-def run(
-    labels: list[Label], regions: list[Region], vocabulary: tuple[str, ...] = (), **config: Any
-) -> list[Done]:
-    by_id = {region.region_id: region for region in regions}
-    rows = [(label, by_id[label.region_id]) for label in labels]
-    return list(route.run(rows, None, vocabulary, RouteConfig.model_validate(CONFIG | config)))
+    rows = run(labels, regions, vocabulary, **config).tables[0].to_pylist()
+    return {row["region_id"]: Decision.model_validate(row) for row in rows}
 
 
 def region(region_id: str = "r1", **values: Any) -> Region:
@@ -51,6 +58,7 @@ def region(region_id: str = "r1", **values: Any) -> Region:
     [
         ({"category_said": None, "token_confidence": None}, {}, "reject unrecognized"),
         ({"category_said": None}, {"prompt_category": "ship"}, "reject unrecognized"),
+        ({"category_said": "Objects"}, {}, "reject blocked"),
         ({"token_confidence": None}, {"prompt_category": "ship"}, "accept imported"),
         ({}, {"prompt_category": "ship", "prompt_iou": 0.4}, "review mask_disagrees"),
         ({}, {"prompt_category": "ship", "predicted_iou": 0.1}, "review mask_disagrees"),
@@ -60,27 +68,67 @@ def region(region_id: str = "r1", **values: Any) -> Region:
             "accept imported",
         ),
         ({"category_said": "barge", "crop_std": 0.0}, {"prompt_category": "x"}, "accept imported"),
+        ({"category_said": "I cannot tell"}, {}, "reject not_a_category"),
         ({}, {"area_px": 19}, "reject too_small"),
         ({}, {"bbox_xyxy_px": (10, 10, 210, 20)}, "reject too_long"),
         ({"crop_std": 1.0}, {}, "reject monochrome"),
-        ({"token_confidence": None}, {}, "review no_confidence"),
-        ({"token_confidence": 0.2}, {}, "reject low_confidence"),
+        ({"token_confidence": None}, {}, "review unscored"),
+        ({"token_confidence": 0.2}, {}, "reject token_confidence_below"),
         ({}, {"seen_in_part": True}, "review seen_in_part"),
-        ({"token_confidence": 0.2}, {"seen_in_part": True}, "reject low_confidence"),
-        ({"category_said": "barge", "clip_category": None}, {}, "review new_category"),
-        ({"clip_category": "airplane"}, {}, "review clip_disagrees"),
-        ({"token_confidence": 0.5}, {}, "review unsure"),
+        ({"token_confidence": 0.2}, {"seen_in_part": True}, "reject token_confidence_below"),
+        ({"category_said": "barge"}, {}, "review new_category"),
+        ({"clip_categories": ("airplane",), "clip_agrees": False}, {}, "review clip_disagrees"),
+        ({"token_confidence": 0.5}, {}, "review token_confidence_below"),
         ({}, {}, "accept confident"),
     ],
 )
-def test_each_rule_has_its_name(label: dict[str, Any], shape: dict[str, Any], rule: str) -> None:
-    found = decide([make_label(**label)], [region(**shape)], ("ship", "airplane"))["r1"]
+def test_the_first_rule_that_holds_decides(
+    label: dict[str, Any], shape: dict[str, Any], rule: str
+) -> None:
+    vocabulary = {"categories": ["ship", "airplane"], "blocked": ["object"]}
+    found = decide([make_label(**label)], [region(**shape)], vocabulary)["r1"]
     assert f"{found.outcome} {found.rule}" == rule
 
 
+def test_rules_have_the_order_of_the_config_and_may_stand_twice() -> None:
+    labels = [make_label(f"r{n}", likelihood_said=n / 10, crop_std=0.0) for n in (1, 5, 7)]
+    regions = [region(f"r{n}", bbox_xyxy_px=(n * 100, 0, n * 100 + 50, 30)) for n in (1, 5, 7)]
+    rules = [
+        "unrecognized",
+        {"rule": "likelihood_below", "at": 0.3, "then": "reject"},
+        {"rule": "likelihood_below", "at": 0.6, "then": "review"},
+        {"rule": "monochrome", "then": "accept"},
+    ]
+    found = decide(labels, regions, rules=rules)
+    assert {k: (str(v.outcome), v.rule, v.reason) for k, v in found.items()} == {
+        "r1": ("reject", "likelihood_below", "likelihood as said is below 0.3"),
+        "r5": ("review", "likelihood_below", "likelihood as said is below 0.6"),
+        "r7": ("accept", "monochrome", "the crop's grey values spread less than 2"),
+    }
+    rules[1], rules[3] = rules[3], rules[1]
+    assert {d.rule for d in decide(labels, regions, rules=rules).values()} == {"monochrome"}
+
+
+def test_each_outcome_and_rule_is_counted() -> None:
+    labels = [make_label(f"r{n}") for n in range(3)] + [make_label("x", category_said=None)]
+    labels.append(make_label("y", token_confidence=0.2))
+    labels.append(make_label("z", token_confidence=0.5))
+    regions = [region(name) for name in ("r0", "r1", "r2", "x", "y", "z")]
+    assert run(labels, regions).counts == {
+        "reject unrecognized": 1,
+        "reject token_confidence_below": 1,
+        "accept confident": 1,
+        "reject duplicate": 3,
+    }
+
+
 def test_the_papers_score_is_what_the_model_said() -> None:
-    found = decide([make_label(likelihood_said=0.93)], [region()], score="likelihood_said")["r1"]
+    rules = ["unrecognized", "unscored", "likelihood_below"]
+    config = {"score": "likelihood_said", "rules": rules}
+    found = decide([make_label(likelihood_said=0.93)], [region()], **config)["r1"]
     assert (found.outcome, found.confidence) == (Outcome.ACCEPT, 0.93)
+    found = decide([make_label(likelihood_said=None)], [region()], **config)["r1"]
+    assert (found.outcome, found.confidence) == (Outcome.REVIEW, 0.0)
 
 
 def test_the_same_object_in_two_tiles_counts_once() -> None:
@@ -96,11 +144,7 @@ def test_the_same_object_in_two_tiles_counts_once() -> None:
         "r2": "confident",
         "r3": "confident",
     }
-
-
-def test_what_was_seen_in_part_goes_to_review_only_if_the_config_says_so() -> None:
-    part = region(seen_in_part=True)
-    assert decide([make_label()], [part], review_seen_in_part=False)["r1"].rule == "confident"
+    assert found["r1"].reason == "a better one of its category overlaps it by more than 0.5 (iou)"
 
 
 def test_no_model_doubts_what_was_imported() -> None:
@@ -112,32 +156,71 @@ def test_no_model_doubts_what_was_imported() -> None:
     assert found["r1"].calibration == "none:token_confidence"
 
 
-def test_a_second_name_in_the_plural_agrees() -> None:
-    found = decide([make_label(clip_category="Ships")], [region()], ("ship", "ships"))["r1"]
-    assert found.rule == "confident"
+def test_a_data_set_has_each_object_once_however_closely_they_stand() -> None:
+    regions = [region("r1", prompt_category="Ship"), region("r2", prompt_category="Ship")]
+    found = decide([make_label("r1"), make_label("r2")], regions)
+    assert {v.rule for v in found.values()} == {"imported"}
 
 
-def test_another_category_at_the_same_place_is_no_duplicate() -> None:
-    labels = [make_label("r1"), make_label("r2", category_said="vehicle", clip_category="vehicle")]
-    found = decide(labels, [region("r1"), region("r2")])
+def test_another_category_or_scene_at_the_same_place_is_no_duplicate() -> None:
+    labels = [make_label("r1"), make_label("r2", category_said="vehicle"), make_label("r3")]
+    found = decide(labels, [region("r1"), region("r2"), region("r3", scene_id="s2")])
     assert {v.rule for v in found.values()} == {"confident"}
 
 
 def test_what_is_accepted_outranks_what_is_in_doubt() -> None:
-    labels = [make_label("r1", token_confidence=0.99, clip_category="x"), make_label("r2")]
+    doubt = {"clip_categories": ("x",), "clip_agrees": False}
+    labels = [make_label("r1", token_confidence=0.99, **doubt), make_label("r2")]
     found = decide(labels, [region("r1"), region("r2")])
     assert {k: v.rule for k, v in found.items()} == {"r1": "duplicate", "r2": "confident"}
+
+
+def test_what_is_rejected_makes_no_duplicates() -> None:
+    labels = [make_label("r1", token_confidence=0.99, crop_std=0.0), make_label("r2")]
+    found = decide(labels, [region("r1"), region("r2")])
+    assert {k: v.rule for k, v in found.items()} == {"r1": "monochrome", "r2": "confident"}
+
+
+@pytest.mark.parametrize(("measure", "lost"), [("iou", 2), ("mask_iou", 0)])
+def test_ships_that_are_moored_slantwise_stay_by_their_masks(measure: str, lost: int) -> None:
+    regions = [
+        region(f"r{n}", bbox_xyxy_px=box, mask_rle=encode_mask(mask), area_px=int(mask.sum()))
+        for n, (box, mask) in enumerate(zip(*moored(), strict=True))
+    ]
+    labels = [make_label(f"r{n}") for n in range(len(regions))]
+    found = decide(labels, regions, nms_measure=measure)
+    assert sum(decision.rule == "duplicate" for decision in found.values()) == lost
 
 
 def test_names_are_merged_with_a_ledger() -> None:
     labels = [make_label("r1"), make_label("r2", category_said="the ships")]
     regions = [region("r1"), region("r2", bbox_xyxy_px=(100, 10, 150, 40))]
-    results = run(labels, regions)
-    merges = [r for done in results for r in done.outputs if isinstance(r, Merge)]
-    assert {(m.name, m.canonical, m.count) for m in merges} == {
+    merges = [Merge.model_validate(row) for row in run(labels, regions).tables[1].to_pylist()]
+    assert [(m.name, m.canonical, m.count) for m in merges] == [
         ("Ship", "ship", 1),
         ("the ships", "ship", 1),
+    ]
+
+
+def test_other_names_are_offered_once_each_as_what_they_count_as() -> None:
+    label = make_label(
+        alternatives=("Boats", "the ships", "I am not sure", "thing", "Ferry"),
+        clip_categories=("Vessel", "boat"),
+    )
+    vocabulary = {
+        "categories": [{"name": "Vessel", "synonyms": ["ferry"]}],
+        "blocked": ["thing"],
     }
+    found = decide([label], [region()], vocabulary)["r1"]
+    assert found.candidates == ("ship", "boat", "Vessel")
+    assert decide([label], [region()], vocabulary, max_candidates=2)["r1"].candidates == (
+        "ship",
+        "boat",
+    )
+    assert decide([label], [region()], max_candidates=0)["r1"].candidates == ()
+    unnamed = make_label(category_said=None, clip_categories=("Vessel",))
+    found = decide([unnamed], [region()], vocabulary)["r1"]
+    assert (found.category, found.candidates) == (None, ("Vessel",))
 
 
 def test_the_audit_is_drawn_from_the_accepted_the_same_way_each_time() -> None:
@@ -154,6 +237,9 @@ def test_the_audit_is_drawn_from_the_accepted_the_same_way_each_time() -> None:
     assert drawn != {
         k for k, v in decide(labels, regions, audit_share=0.1, audit_seed=1).items() if v.in_audit
     }
+    for share in (0.0, 1.0):
+        found = decide(labels, regions, audit_share=share).values()
+        assert sum(v.in_audit for v in found) == share * 400
 
 
 def test_what_datasets_call_things_is_kept_and_joined() -> None:
@@ -167,8 +253,14 @@ def test_what_datasets_call_things_is_kept_and_joined() -> None:
         region("r2", prompt_category="Ships", bbox_xyxy_px=(100, 10, 150, 40)),
         region("r3", prompt_category="Airplanes", bbox_xyxy_px=(200, 10, 250, 40)),
     ]
-    found = decide(labels, regions, ("airplane",))
+    found = decide(labels, regions, ["airplane"])
     assert [found[name].category for name in ("r1", "r2", "r3")] == ["Ships", "Ships", "airplane"]
+
+
+def test_a_night_without_labels_has_no_decisions() -> None:
+    made = run([], [])
+    assert [table.num_rows for table in made.tables] == [0, 0]
+    assert made.counts == {}
 
 
 def random_night(seed: int, count: int) -> tuple[list[Label], list[Region]]:
@@ -176,12 +268,14 @@ def random_night(seed: int, count: int) -> tuple[list[Label], list[Region]]:
     labels, regions = [], []
     for number in range(count):
         x, y, side = draw.randrange(60), draw.randrange(60), draw.choice((8, 10, 20))
+        mask = np.random.default_rng(number).random((10, side)) < 0.8
         regions.append(
             region(
                 f"r{number}",
                 scene_id=draw.choice(("s1", "s2")),
                 bbox_xyxy_px=(x, y, x + side, y + 10),
-                area_px=draw.choice((10, 90)),
+                mask_rle=encode_mask(mask),
+                area_px=int(mask.sum()),
                 seen_in_part=draw.random() < 0.2,
                 prompt_category=draw.choice((None, None, "ship")),
             )
@@ -190,33 +284,47 @@ def random_night(seed: int, count: int) -> tuple[list[Label], list[Region]]:
             f"r{number}",
             category_said=draw.choice(("ship", "Ships", "vehicle", None)),
             token_confidence=draw.choice((None, 0.2, 0.6, 0.9, 0.95)),
-            clip_category=draw.choice(("ship", None)),
+            clip_agrees=draw.choice((True, False, None)),
+            crop_std=draw.choice((0.0, 30.0, 40.0, 50.0)),
         )
         labels.append(label)
     return labels, regions
 
 
-@pytest.mark.parametrize("measure", ["iou", "containment"])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure: str) -> None:
+@pytest.mark.parametrize("measure", ["iou", "containment", "mask_iou", "mask_containment"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure: Measure) -> None:
     labels, regions = random_night(seed, 300)
     expected = decide(labels, regions, nms_iou=1.0)  # the rules alone: no overlap is above 1
     groups: dict[tuple[str, str | None], list[str]] = {}
     for name, each in expected.items():
         if each.outcome is not Outcome.REJECT:
             groups.setdefault((each.scene_id, each.category), []).append(name)
-    boxes = {region.region_id: region.bbox_xyxy_px for region in regions}
+    rows = labelled(labels, regions)
+    number_of = {name: number for number, name in enumerate(expected)}
     for names in groups.values():
         found = [expected[name] for name in names]
         scores = [(each.outcome is Outcome.ACCEPT) + each.confidence for each in found]
-        in_order = [boxes[name] for name in names]
-        kept = suppress_one_by_one(in_order, scores, 0.3, measure)
+        boxes = [regions[number_of[name]].bbox_xyxy_px for name in names]
+        masks = [rows.mask(number_of[name]) for name in names]
+        kept = suppress_one_by_one(boxes, scores, 0.3, measure, masks)
         for index in set(range(len(names))) - set(kept):
             if found[index].rule == "imported":
                 continue  # a data set has each object once
             change = {"outcome": Outcome.REJECT, "rule": "duplicate", "in_audit": False}
             expected[names[index]] = found[index].model_copy(update=change)
     decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
-    assert list(decided.items()) == list(expected.items())  # in the order of the labels, too
+    # In the order of the labels, too.
+    told = [(k, v.model_copy(update={"reason": ""})) for k, v in decided.items()]
+    assert told == [(k, v.model_copy(update={"reason": ""})) for k, v in expected.items()]
     rules = {each.rule for each in decided.values()}
-    assert {"duplicate", "imported", "confident", "seen_in_part", "too_small"} <= rules
+    assert {"duplicate", "imported", "confident", "seen_in_part", "monochrome"} <= rules
+
+
+@pytest.mark.parametrize("measure", ["iou", "mask_containment"])
+def test_decisions_do_not_depend_on_the_order_of_rows(measure: Measure) -> None:
+    labels, regions = random_night(7, 200)
+    expected = decide(labels, regions, nms_measure=measure)
+    order = random.Random(0).sample(range(200), 200)
+    shuffled = [labels[i] for i in order]
+    assert decide(shuffled, regions, nms_measure=measure) == expected
