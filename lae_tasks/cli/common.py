@@ -1,0 +1,45 @@
+"""What the commands share: the app, the consoles, options that many have."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+app = typer.Typer(
+    help="The LAE-Label engine: from raw overhead imagery to dataset releases.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings; by default $LAE_CONFIG, else lae.yaml."),
+]
+RawUri = Annotated[str | None, typer.Option("--raw", help="Raw imagery, instead of the config's.")]
+StoreUri = Annotated[str | None, typer.Option("--store", help="Store, instead of the config's.")]
+NightName = Annotated[
+    str | None, typer.Option("--night", help="yyyy-mm-dd; by default today (UTC).")
+]
+LatestNight = Annotated[str | None, typer.Option("--night", help="By default the latest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def today() -> str:
+    """The night of a command that names none."""
+    return datetime.now(UTC).date().isoformat()
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on the error stream, so that output can be piped."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=err) as progress:
+        yield progress
