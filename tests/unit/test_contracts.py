@@ -86,7 +86,7 @@ score = st.none() | st.floats(0, 1)
         crop_std=st.floats(0, 255),
         likelihood_said=score,
         token_confidence=score,
-        clip_score=score,
+        clip_score_said=score,
     )
 )
 def test_labels_survive_parquet(label: Label) -> None:
@@ -139,5 +139,5 @@ def test_a_table_of_another_contract_is_refused(tmp_path: Path) -> None:
 def test_the_schema_names_contract_and_version() -> None:
     assert arrow_schema(Region).metadata == {
         b"lae.contract": b"Region",
-        b"lae.schema_version": b"4",
+        b"lae.schema_version": b"5",
     }

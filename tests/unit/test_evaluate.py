@@ -24,7 +24,7 @@ def world(tmp_path_factory):
 @pytest.fixture
 def truth(world):
     """The scene's own truth, numbered from 0 as some tools do."""
-    names = list(world.config.vocabulary)
+    names = list(world.config.vocabulary.names)
     annotations = []
     for number, (region_id, region) in enumerate(world.state.regions.items()):
         x0, y0, x1, y1 = region.bbox_xyxy_px

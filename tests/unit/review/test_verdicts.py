@@ -15,6 +15,7 @@ from lae_tasks.review.verdicts import (
     read_verdicts,
     withdrawn,
 )
+from lae_tasks.vocabulary import Vocabulary
 from tests.review_world import make_state
 
 ACCEPT, RELABEL, ADJUST, REJECT, ADD, WITHDRAW = VerdictAction
@@ -73,7 +74,9 @@ def read(steward: Steward, **update: Any) -> list[Verdict]:
 
 
 def read_with(steward: Steward, *vocabulary: str) -> list[Verdict]:
-    verdicts = read_verdicts(steward.submit(), steward.task.items, vocabulary)
+    verdicts = read_verdicts(
+        steward.submit(), steward.task.items, Vocabulary.model_validate(vocabulary)
+    )
     assert not isinstance(verdicts, Rejection)
     return verdicts
 
@@ -258,9 +261,10 @@ def test_a_malformed_result_rejects_the_annotation(
 
 
 def test_a_vocabulary_that_is_respelled_relabels_nothing(steward: Steward) -> None:
-    respelled = [item.category.title() for item in steward.task.items]
+    names = dict.fromkeys(item.category.title() for item in steward.task.items)
+    vocabulary = Vocabulary.model_validate(list(names))
     steward.rest("rest-unchecked")
-    assert read_verdicts(steward.submit(), steward.task.items, respelled) == []
+    assert read_verdicts(steward.submit(), steward.task.items, vocabulary) == []
 
 
 def test_an_arrow_between_two_boxes_says_nothing(steward: Steward) -> None:

@@ -12,6 +12,7 @@ from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManif
 from lae_tasks.stages.release import publish
 from lae_tasks.stages.validate import ValidationFailedError
 from lae_tasks.storage import open_storage
+from lae_tasks.vocabulary import Vocabulary
 from tests.release_world import World
 
 pytestmark = [
@@ -85,7 +86,7 @@ def test_a_verdict_makes_a_patch_with_exactly_that_change(world):
     publish_world(world)
     before = read_json(world, "v1.0.0", "coco/instances.json")
     was = world.state.decisions[relabelled].category
-    new_name = next(name for name in world.config.vocabulary if name != was)
+    new_name = next(name for name in world.config.vocabulary.names if name != was)
     world.judge(relabelled, VerdictAction.RELABEL, category=new_name)
     world.judge(rejected, VerdictAction.REJECT)
     result = publish_world(world)
@@ -146,8 +147,8 @@ def test_a_name_that_leaves_the_vocabulary_makes_a_major_version(world):
     name = "roundabout"
     for region_id in world.region_ids(name):
         world.decide(region_id, Outcome.REJECT, None)
-    vocabulary = (*(each for each in world.config.vocabulary if each != name), "silo")
-    config = world.config.model_copy(update={"vocabulary": vocabulary})
+    vocabulary = (*(each for each in world.config.vocabulary.names if each != name), "silo")
+    config = world.config.model_copy(update={"vocabulary": Vocabulary.model_validate(vocabulary)})
     result = publish(lambda: world.state, config, world.store)
     assert result.version == "v2.0.0"
     assert name in result.manifest.reason
