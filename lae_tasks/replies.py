@@ -2,13 +2,16 @@
 
 The paper's prompt asks for `"object category" with likelihood`, or "Unrecognized". Models answer
 in many forms: straight or curly quotes, `with likelihood 0.9`, `with a likelihood of 1`, `: 90 %`.
+The prompt `json` asks for a JSON object, which may stand in a fence or between other words.
 """
 
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from lae_tasks.backends.protocols import Reply
+from lae_tasks.json_object import AmbiguousJsonError, Member, find_object
 
 _QUOTED = re.compile(r'["“”„«](?P<name>[^"“”„«»]+)["“”»]')
 #: Apostrophes look the same, so these count only where nothing stands in double quotes.
@@ -50,6 +53,13 @@ _KEY = re.compile(
 )
 
 
+#: Where a JSON object is cut off, these are not followed by what the model sees.
+_NULL = re.compile(r'\{\s*"category"\s*:\s*null\b')
+_OTHERS = re.compile(r'"alternatives"\s*:\s*\[')
+#: Half a character, which JSON can write and no file can hold.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
 class UnparsableReplyError(ValueError):
     """The reply holds no category and no "Unrecognized", or a likelihood outside [0, 1]."""
 
@@ -75,8 +85,46 @@ def parse_reply(text: str) -> ParsedReply:
     """Finds category and likelihood in a reply.
 
     Raises:
-        UnparsableReplyError: If there is neither a quoted name nor "Unrecognized".
+        UnparsableReplyError: If there is neither a JSON object with a category, nor a quoted name,
+            nor "Unrecognized"; or if the JSON's values are not what they have to be.
     """
+    try:
+        members = find_object(text, "category")
+    except AmbiguousJsonError as error:
+        raise UnparsableReplyError(f"{error} in {_shown(text)}") from error
+    if members:
+        return _parse_members(text, members)
+    return _parse_words(text)
+
+
+def name_start(text: str) -> int | None:
+    """Where in a reply the name begins, or what stands in its place: "Unrecognized", or null.
+
+    None where the reply cannot be understood, or the place not be told.
+    """
+    try:
+        parsed = parse_reply(text)
+    except UnparsableReplyError:
+        return None
+    if parsed.span or parsed.category is not None:
+        return parsed.span[0] if parsed.span else None
+    members = find_object(text, "category")
+    if members:
+        place = members["category"].start
+        return place + text.startswith('"', place)
+    said = _UNRECOGNIZED.search(text)
+    return said.start() if said else None
+
+
+def token_at(reply: Reply, place: int) -> int | None:
+    """The number of the token that a place in the reply's text belongs to."""
+    return next((i for i, end in enumerate(reply.token_ends) if end > place), None)
+
+
+def _parse_words(text: str) -> ParsedReply:
+    if _NULL.search(text):
+        raise UnparsableReplyError(f"the JSON object is cut off in {_shown(text)}")
+    text = _OTHERS.split(text, maxsplit=1)[0]
     unrecognized = _UNRECOGNIZED.search(text)
     quoted = list(_QUOTED.finditer(text)) or list(_SINGLE_QUOTED.finditer(text))
     for match in quoted:
@@ -95,7 +143,7 @@ def parse_reply(text: str) -> ParsedReply:
             return ParsedReply(name, _likelihood(text[end:]), (start, end))
     if unrecognized:
         return ParsedReply(None, None, None)
-    raise UnparsableReplyError(f'no quoted category and no "Unrecognized" in {text[:200]!r}')
+    raise UnparsableReplyError(f'no quoted category and no "Unrecognized" in {_shown(text)}')
 
 
 def _likelihood(text: str) -> float | None:
@@ -109,8 +157,59 @@ def _likelihood(text: str) -> float | None:
     if match["percent"]:
         number /= 100
     if not 0 <= number <= 1:
-        raise UnparsableReplyError(f"likelihood {number} is outside [0, 1] in {text[:200]!r}")
+        raise UnparsableReplyError(f"likelihood {number} is outside [0, 1] in {_shown(text)}")
     return number
+
+
+def _parse_members(text: str, members: dict[str, Member]) -> ParsedReply:
+    said = members["category"]
+    category, likelihood = _read_name(said.value, text), None
+    if category is not None and "likelihood" in members:
+        likelihood = _read_share(members["likelihood"].value, text)
+    others: dict[str, float | None] = {}
+    for other in _read_others(members, text):
+        name = _read_name(other.get("category"), text)
+        if name is not None and name != category:
+            others.setdefault(name, _read_share(other.get("likelihood"), text))
+    ranking = sorted(others.items(), key=lambda item: -1 if item[1] is None else -item[1])
+    start = text.find(category, said.start, said.end) if category else -1  # none: it has escapes
+    span = (start, start + len(category)) if category and start >= 0 else None
+    return ParsedReply(category, likelihood, span, tuple(ranking))
+
+
+def _read_name(value: Any, text: str) -> str | None:
+    if value is None:
+        return None
+    name = value.strip().strip(".,;:").strip() if isinstance(value, str) else ""
+    if not any(map(str.isalpha, name)) or _SURROGATE.search(name):
+        raise UnparsableReplyError(f"category {_shown(value)} is no name in {_shown(text)}")
+    return None if _UNRECOGNIZED.match(name) else name
+
+
+def _read_share(value: Any, text: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not 0 <= number <= 1:
+        raise UnparsableReplyError(f"likelihood {_shown(value)} is not in [0, 1] in {_shown(text)}")
+    return number
+
+
+def _read_others(members: dict[str, Member], text: str) -> list[dict[str, Any]]:
+    value = members["alternatives"].value if "alternatives" in members else None
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(other, dict) for other in value):
+        raise UnparsableReplyError(f"alternatives {_shown(value)} are no objects in {_shown(text)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 def token_confidence(reply: Reply, span: tuple[int, int]) -> float:

@@ -1,85 +1,208 @@
-"""Naming by a local vision-language model: whatever AutoModelForImageTextToText loads."""
+"""Naming by a vision-language model in this process, many crops at a time."""
 
+import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
-from PIL import Image as PilImage
-from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
 
-from lae_tasks.backends.common import prepare
+from lae_tasks.backends.alternatives import Fork, forks, with_others
+from lae_tasks.backends.common import is_out_of_memory, prepare
 from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.backends.vision_language import (
+    Continuation,
+    Prompt,
+    UnfitCropError,
+    VisionLanguageModel,
+)
 from lae_tasks.backends.weights import lvlm_folder, namer_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
+from lae_tasks.prefetch import prefetch
 from lae_tasks.prompt_template import PromptTemplate
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+#: Crops that wait for their replies: so many batches, or so many bytes.
+_BATCHES_AT_ONCE, _BYTES_AT_ONCE = 8, 256 << 20
+_NO_MEMORY = "the memory does not suffice for"
+
+
+@dataclass
+class _Window:
+    """Crops that follow each other in the night, and are sorted by size into batches.
+
+    Attributes:
+        prompts: One for each crop, in the night's order.
+        replies: To them, by their places.
+        forks: Of these replies, each with its place.
+        to_come: Batches without replies.
+    """
+
+    prompts: list[Prompt]
+    to_come: int
+    replies: dict[int, Reply] = field(default_factory=dict)
+    forks: list[tuple[int, Fork]] = field(default_factory=list)
 
 
 class LocalClassifier:
-    """A Classifier that runs the model in this process, greedily, in batches."""
+    """A Classifier that runs the model greedily, on crops of many images at a time.
+
+    Crops of about one size make a batch, so that little of it is padding. Where memory does not
+    suffice for a batch they become smaller, and stay so.
+    """
 
     def __init__(self, config: ClassifyConfig, threads: int) -> None:
         """Loads model and processor. Raises ConfigError if they cannot be loaded."""
-        self._device = prepare(config.device, threads)
+        device = prepare(config.device, threads)
         folder = lvlm_folder(config)
         self.revision = namer_revision(config)
-        self._batch_size = config.batch_size
-        self._max_new_tokens = config.max_new_tokens
-        quiet: Any = transformers_logging.disable_progress_bar
-        quiet()  # the bar of the weights would break the night's own
-        try:
-            load_processor: Any = AutoProcessor.from_pretrained
-            self._processor = load_processor(folder, trust_remote_code=False)
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=getattr(torch, config.dtype), trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"classify.model {folder}: transformers cannot load it as an image-text-to-text "
-                f"model: {error}"
-            ) from error
-        self._model = model.to(self._device).eval()
-        # Generation continues the prompts, so they must end together.
-        self._processor.tokenizer.padding_side = "left"
+        self._model = VisionLanguageModel(config, folder, device)
+        self._wanted_batch_size = self._batch_size = config.batch_size
+        self._alternatives = config.alternatives
+        self._has_worked = False
 
     def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
-        """One reply for each RGB crop, in order."""
-        content = [{"type": "image"}, {"type": "text", "text": template.text}]
-        text = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        ahead = iter(crops)
-        while batch := list(islice(ahead, self._batch_size)):
-            yield from self._reply_batch(batch, text)
+        """One reply for each RGB crop, in order; it has a problem where the model cannot take one.
 
-    def _reply_batch(self, crops: Sequence[Image], text: str) -> list[Reply]:
-        inputs = self._processor(
-            text=[text] * len(crops),
-            images=[[PilImage.fromarray(crop)] for crop in crops],
-            return_tensors="pt",
-            padding=True,
-        ).to(self._device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
-        with torch.inference_mode():
-            out = self._model.generate(
-                **inputs,
-                max_new_tokens=self._max_new_tokens,
-                do_sample=False,
-                output_logits=True,
-                return_dict_in_generate=True,
+        Raises:
+            ConfigError: If the memory does not suffice for any crop alone.
+        """
+        text = self._model.prompt_text(template.text)
+        prompts = (Prompt(crop, text) for crop in crops)
+        for window, places, inputs in prefetch(self._batches(prompts), ahead=1):
+            said = self._say([window.prompts[place] for place in places], inputs)
+            for place, words in zip(places, said, strict=True):
+                self._take(window, place, words)
+            window.to_come -= 1
+            if not window.to_come:
+                self._check(window)
+                self._take_alternatives(window)
+                yield from (window.replies[place] for place in range(len(window.prompts)))
+
+    def _batches(self, prompts: Iterator[Prompt]) -> Iterator[tuple[_Window, Sequence[int], Any]]:
+        """A window, places in it, and what the model takes for these."""
+        while wanted := _some(prompts, _BATCHES_AT_ONCE * self._batch_size):
+            batches = _parts(_by_size(wanted), self._batch_size)
+            window = _Window(wanted, len(batches))
+            for places in batches:
+                yield window, places, self._inputs([wanted[place] for place in places])
+
+    def _inputs(self, prompts: Sequence[Prompt]) -> Any:
+        try:
+            return self._model.inputs(prompts)
+        except UnfitCropError:
+            return None  # `_say` finds out which one it is
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _say(self, prompts: Sequence[Prompt], inputs: Any = None) -> list[Continuation | str]:
+        """What the model says to each prompt, or why it cannot."""
+        size = len(prompts)
+        if size <= self._batch_size:
+            said, problem = self._try(prompts, inputs)
+            if said:
+                return list(said)
+            if size == 1:
+                return [problem]
+            size = (size + 1) // 2
+        parts = _parts(prompts, min(size, self._batch_size))
+        return [said for part in parts for said in self._say(part)]
+
+    def _try(self, prompts: Sequence[Prompt], inputs: Any) -> tuple[Sequence[Continuation], str]:
+        """What the model says to all prompts at once, or why it cannot."""
+        height, width, _ = prompts[0].crop.shape
+        try:
+            if inputs is None:
+                inputs = self._model.inputs(prompts)
+            said = self._model.generate(inputs)
+        except UnfitCropError as error:
+            return [], f"the model's processor takes no crop of {width} x {height} px: {error}"
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = f"{_NO_MEMORY} a crop of {width} x {height} px: {error}"
+        else:
+            self._has_worked = True
+            return said, ""
+        # Only here: as long as the error is at hand, so are the tensors of what it went through.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        count = len(prompts)
+        # Where a crop alone is too much, the batches that it was in say nothing of others.
+        self._batch_size = count // 2 if count > 1 else self._wanted_batch_size
+        _log.warning("Out of memory with %d crops; now %d at a time", count, self._batch_size)
+        return [], problem
+
+    def _check(self, window: _Window) -> None:
+        """Raises ConfigError if it's not some crops that are too large, but the model."""
+        problem = window.replies[0].problem
+        if not self._has_worked and problem.startswith(_NO_MEMORY):
+            raise ConfigError(
+                f"classify.batch_size {self._wanted_batch_size}: not even one crop at a time will "
+                f"do, {problem}. Take a smaller model, a classify.dtype of 16 bits, or another "
+                "classify.device"
             )
-        tokens = out.sequences[:, inputs["input_ids"].shape[1] :].cpu()
-        logits = torch.stack(out.logits, dim=1).float()  # (batch, steps, vocabulary)
-        chosen = logits.log_softmax(-1).cpu().gather(-1, tokens[..., None])[..., 0].exp()
-        pairs = zip(tokens, chosen, strict=True)
-        return [self._as_reply(row.tolist(), p.tolist()) for row, p in pairs]
 
-    def _as_reply(self, tokens: list[int], probabilities: list[float]) -> Reply:
-        """Decodes token by token, so that each token's place in the text is known."""
-        special = set(self._processor.tokenizer.all_special_ids)
-        length = next((i for i, token in enumerate(tokens) if token in special), len(tokens))
-        decode = self._processor.tokenizer.decode
-        ends = tuple(len(decode(tokens[: i + 1])) for i in range(length))
-        return Reply(decode(tokens[:length]), ends, tuple(probabilities[:length]))
+    def _take(self, window: _Window, place: int, said: Continuation | str) -> None:
+        if isinstance(said, str):
+            window.replies[place] = Reply("", problem=said)
+            return
+        reply = window.replies[place] = self._reply((), (), said)
+        prompt = window.prompts[place]
+        window.forks += [(place, f) for f in forks(prompt, said, reply, self._alternatives)]
+
+    def _reply(
+        self, tokens: tuple[int, ...], probabilities: tuple[float, ...], rest: Continuation
+    ) -> Reply:
+        text, ends = self._model.spell(tokens + rest.tokens)
+        return Reply(text, ends, probabilities + rest.probabilities)
+
+    def _take_alternatives(self, window: _Window) -> None:
+        """Goes on where the window's replies fork, and puts what comes of it beside them."""
+        others: defaultdict[int, list[Reply]] = defaultdict(list)
+        prompts = [fork.prompt for _, fork in window.forks]
+        for indices in _parts(_by_size(prompts), self._batch_size):
+            said = self._say([prompts[index] for index in indices])
+            for index, words in zip(indices, said, strict=True):
+                place, fork = window.forks[index]
+                if isinstance(words, Continuation):
+                    reply = self._reply(fork.prompt.beginning, fork.probabilities, words)
+                    others[place].append(reply)
+        for place, found in others.items():
+            window.replies[place] = with_others(window.replies[place], found)
+
+
+def _some(prompts: Iterator[Prompt], most: int) -> list[Prompt]:
+    """The next prompts, as many as may wait for replies."""
+    taken: list[Prompt] = []
+    size_bytes = 0
+    for prompt in prompts:
+        taken.append(prompt)
+        size_bytes += prompt.crop.nbytes
+        if len(taken) == most or size_bytes >= _BYTES_AT_ONCE:
+            break
+    return taken
+
+
+def _by_size(prompts: Sequence[Prompt]) -> list[int]:
+    """The places of prompts, those with the largest crops first.
+
+    Processors cut a crop into the more tokens the larger it is. Where memory does not suffice, that
+    shows at once.
+    """
+
+    def size(place: int) -> tuple[int, int, int]:
+        height, width, _ = prompts[place].crop.shape
+        return -height * width, height, place
+
+    return sorted(range(len(prompts)), key=size)
+
+
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,4 +1,4 @@
-"""LVLM and CLIP: the demo's models name true crops, alone and in batches alike."""
+"""CLIP: the demo's model names true crops."""
 
 from pathlib import Path
 
@@ -8,15 +8,12 @@ import pytest
 from demo.scenes import generate_scene
 from demo.stack.settings import REPO
 from lae_tasks.backends.clip import ClipEmbedder
-from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.namers import load_namer
 from lae_tasks.backends.protocols import Image
 from lae_tasks.backends.weights import namer_revision
-from lae_tasks.config import ClassifyConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.crops import crop_region
 from lae_tasks.errors import ConfigError
-from lae_tasks.names import canonical_form
 from lae_tasks.prompt_template import load_template
 from lae_tasks.replies import parse_reply, token_confidence
 from lae_tasks.vocabulary import Vocabulary
@@ -37,28 +34,6 @@ def crops() -> tuple[list[Image], list[str]]:
     return images, names
 
 
-def test_the_lvlm_names_crops_with_a_confidence(crops: tuple[list[Image], list[str]]) -> None:
-    images, names = crops
-    classifier = LocalClassifier(CONFIG.classify, threads=1)
-    replies = list(classifier.reply(images, load_template("lae_paper")))
-    parsed = [parse_reply(reply.text) for reply in replies]
-    said = [canonical_form(p.category) if p.category else None for p in parsed]
-    assert np.mean([a == b for a, b in zip(said, names, strict=True)]) > 0.8
-    for reply, found in zip(replies, parsed, strict=True):
-        assert reply.token_ends[-1] == len(reply.text)
-        if found.span:
-            assert 0 < token_confidence(reply, found.span) <= 1.0001
-
-
-def test_a_batch_says_what_each_crop_alone_says(crops: tuple[list[Image], list[str]]) -> None:
-    images, _ = crops
-    prompt = load_template("lae_paper")
-    together = LocalClassifier(CONFIG.classify, threads=1).reply(images[:5], prompt)
-    single = CONFIG.classify.model_copy(update={"batch_size": 1})
-    alone = LocalClassifier(single, threads=1).reply(images[:5], prompt)
-    assert [r.text for r in together] == [r.text for r in alone]
-
-
 def test_clip_names_crops(crops: tuple[list[Image], list[str]]) -> None:
     images, names = crops
     embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
@@ -70,18 +45,11 @@ def test_clip_names_crops(crops: tuple[list[Image], list[str]]) -> None:
 
 def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"classify\.model is not set"):
-        LocalClassifier(ClassifyConfig(), threads=1)
-    with pytest.raises(ConfigError, match=r"empty: no config\.json in it"):
-        LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
     for name in ("none", "empty"):
         with pytest.raises(ConfigError, match=rf"{name}: no open_clip_config\.json in it"):
             ClipEmbedder(f"local-dir:{tmp_path / name}", "cpu", threads=1)
     with pytest.raises(ConfigError, match="no open_clip_config"):
         ClipEmbedder("local-dir:", "cpu", threads=1)
-    (tmp_path / "empty" / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="empty: transformers cannot load it"):
-        LocalClassifier(ClassifyConfig(model=str(tmp_path / "empty")), threads=1)
     (tmp_path / "empty" / "open_clip_config.json").write_text("{}")
     with pytest.raises(ConfigError, match="open_clip cannot load it"):
         ClipEmbedder(f"local-dir:{tmp_path / 'empty'}", "cpu", threads=1)
