@@ -225,8 +225,8 @@ class Decision(Record):
     Attributes:
         reason: What the rule says, in words, with its parameters.
         category: Canonical name; None where the model gave none.
-        confidence: The number that was compared with the thresholds; 0 where the model gave none.
-            What was imported is compared with none: a person named it, and 1 stands here.
+        confidence: The score that the settings name; 0 where the model gave none. What was
+            imported has none: a person named it, and 1 stands here.
         calibration: What turned the scores into `confidence`; `imported` where nothing did.
         candidates: Other names worth offering to a steward, best first.
         in_audit: Accepted, and drawn for the random audit.

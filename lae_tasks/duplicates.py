@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
 #: Pairs of boxes that are compared at a time.
-_PAIRS_AT_ONCE = 1 << 19
+_PAIRS_AT_ONCE = 1 << 17
 #: Pairs that may touch, of the groups that are settled together. A group with more is settled box
 #: by box.
 _PAIRS_OF_GROUPS = 1 << 23
@@ -64,8 +64,7 @@ class Shapes:
         shared = np.minimum(shared_px(boxes[one], boxes[other]), np.minimum(area, areas))
         near = overlap(shared, area, areas, measure) > max(above, 0.0)
         shared[~near] = 0
-        for pair in np.flatnonzero(near):
-            shared[pair] = self._shared_px(int(one[pair]), int(other[pair]))
+        shared[near] = self._shared_px(one[near], other[near])
         return overlap(shared, area, areas, measure)
 
     def is_rectangle(self, number: int) -> bool:
@@ -73,16 +72,24 @@ class Shapes:
         assert self.mask_area_px is not None
         return bool(self.mask_area_px[number] == box_area(self.boxes_xyxy_px[number]))
 
-    def _shared_px(self, one: int, other: int) -> int:
+    def _shared_px(self, one: Numbers, other: Numbers) -> list[int]:
+        """The pixels that the masks of pairs share."""
         assert self.mask_of
-        boxes = self.boxes_xyxy_px[[one, other]]
-        x0, y0 = boxes[:, :2].max(axis=0)
-        x1, y1 = boxes[:, 2:].min(axis=0)
-        parts = [
-            self.mask_of(number)[y0 - top : y1 - top, x0 - left : x1 - left]
-            for number, (left, top) in zip((one, other), boxes[:, :2], strict=True)
-        ]
-        return int(np.count_nonzero(parts[0] & parts[1]))
+        boxes = self.boxes_xyxy_px
+        low = np.maximum(boxes[one, :2], boxes[other, :2])
+        high = np.minimum(boxes[one, 2:], boxes[other, 2:])
+        # Where both boxes are, in the pixels of each mask.
+        places = [np.hstack([low, high]) - np.tile(boxes[each, :2], 2) for each in (one, other)]
+        found = []
+        for mine, its, my_place, its_place in zip(
+            one.tolist(), other.tolist(), *(place.tolist() for place in places), strict=True
+        ):
+            part, other_part = (
+                self.mask_of(number)[y0:y1, x0:x1]
+                for number, (x0, y0, x1, y1) in ((mine, my_place), (its, its_place))
+            )
+            found.append(int(np.count_nonzero(part & other_part)))
+        return found
 
 
 def duplicates(

@@ -60,8 +60,8 @@ class Unrecognized(Rule):
     then: Literal[Outcome.REJECT, Outcome.REVIEW] = Outcome.REJECT
 
     def holds(self, seen: "Candidates") -> Flags:
-        """Without a category."""
-        return np.asarray(seen.category.index < 0)
+        """Without a category, or with an empty one."""
+        return ~seen.category.where(bool)
 
 
 class NotACategory(Rule):

@@ -62,6 +62,16 @@ def test_a_night_accounts_for_everything(world: Path) -> None:
     assert status["accepted"]
 
 
+def test_the_rules_are_tried_on_a_night_that_is_over(world: Path) -> None:
+    status = run(world)
+    store = ("--config", str(CONFIG), "--store", str(world / "store"))
+    tried = json.loads(lae("rules", *store, "--night", "2026-11-22", "--json", cwd=world))
+    for outcome, name in (("accept", "accepted"), ("review", "review")):
+        assert sum(each["in_order"] for each in tried if each["then"] == outcome) == status[name]
+    assert "monochrome" in lae("rules", *store, "--night", "2026-11-22", cwd=world)
+    assert run(world) == status
+
+
 def test_the_same_night_again_is_no_new_version(world: Path) -> None:
     first = run(world)["release"]
     assert run(world)["release"] == first

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from demo.stack.settings import REPO
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Label, Region
 from lae_tasks.labelled import _OF_LABEL, _OF_REGION, Candidates, LabelledRegions, join
@@ -56,6 +57,7 @@ CASES: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
         {"category_said": "Ship"},
         "the model did not recognize it",
     ),
+    ("unrecognized", {"category_said": ""}, {"category_said": "x"}, ""),
     (
         "not_a_category",
         {"category_said": "I'm sorry, I cannot say"},
@@ -221,8 +223,10 @@ def test_a_rule_holds_where_it_says(
     assert rule.reason == reason or not reason
 
 
-def test_each_rule_has_a_case() -> None:
+def test_each_rule_has_a_case_and_a_place_in_the_documentation() -> None:
     assert {rule_of(value).rule for value, *_ in CASES} == set(RULES)
+    told = (REPO / "docs" / "rules.md").read_text()
+    assert [rule for rule in RULES if f"`{rule}`" not in told] == []
 
 
 def test_without_a_vocabulary_no_category_is_new() -> None:

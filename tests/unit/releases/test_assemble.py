@@ -6,11 +6,12 @@ from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import Outcome, ReviewItem, VerdictAction
 from lae_tasks.formats import coco
-from lae_tasks.geometry import decode_mask, mask_in_window
+from lae_tasks.geometry import decode_mask, encode_mask, mask_in_window
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
 from lae_tasks.vocabulary import Vocabulary
 from tests.records import make_region
+from tests.unit.test_duplicates import moored
 
 
 def objects_of(dataset):
@@ -191,6 +192,39 @@ def test_what_a_steward_relabels_leaves_no_twin_of_the_engine(world):
     assert "twin" not in objects_of(dataset)
     assert objects_of(dataset)[region_id].category == "greenhouse"
     assert dataset.left_out == {"duplicate of a steward's object": 1}
+
+
+def by_masks(config):
+    route = config.route.model_copy(update={"nms_measure": "mask_containment"})
+    return config.model_copy(update={"route": route})
+
+
+def test_neighbours_of_a_stewards_object_stay_by_their_masks(world):
+    template = world.state.regions[world.region_ids()[0]]
+    for number, (box, mask) in enumerate(zip(*moored(), strict=True)):
+        shape = {"bbox_xyxy_px": box, "mask_rle": encode_mask(mask), "area_px": int(mask.sum())}
+        region = template.model_copy(update={"region_id": f"moored-{number}", **shape})
+        world.state.regions[region.region_id] = region
+        world.decide(region.region_id, Outcome.ACCEPT, "barge")
+    world.judge("moored-2", VerdictAction.ACCEPT)
+    config = world.config
+    for settings, left_out in ((config, 2), (by_masks(config), 0)):
+        found = assemble(world.state, settings).left_out
+        assert found.get("duplicate of a steward's object", 0) == left_out
+
+
+def test_what_a_steward_drew_a_box_around_is_compared_by_its_box(world):
+    region_id = world.region_ids()[0]
+    x0, y0, x1, y1 = world.state.regions[region_id].bbox_xyxy_px
+    mask = np.eye(y1 - y0, x1 - x0, dtype=bool)  # of its box, hardly anything
+    shape = {"mask_rle": encode_mask(mask), "area_px": int(mask.sum())}
+    world.state.regions[region_id] = world.state.regions[region_id].model_copy(update=shape)
+    world.decide(region_id, Outcome.ACCEPT, "barge")
+    world.judge("drawn", VerdictAction.ADD, category="barge", bbox=(x0, y0, x1 - 1, y1))
+    route = world.config.route.model_copy(update={"nms_measure": "mask_iou"})
+    config = world.config.model_copy(update={"route": route})
+    assert region_id not in objects_of(assemble(world.state, config))
+    assert region_id not in objects_of(assemble(world.state, by_masks(config)))
 
 
 def test_a_steward_who_draws_the_same_thing_on_two_tiles_adds_it_once(world):

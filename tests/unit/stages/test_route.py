@@ -1,12 +1,14 @@
 """Route: the first rule that holds decides, names are merged, duplicates go across tiles."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lae_tasks.config import Measure, RouteConfig
+from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
 from lae_tasks.geometry import encode_mask
 from lae_tasks.runner import Columns
@@ -190,6 +192,25 @@ def test_ships_that_are_moored_slantwise_stay_by_their_masks(measure: str, lost:
     labels = [make_label(f"r{n}") for n in range(len(regions))]
     found = decide(labels, regions, nms_measure=measure)
     assert sum(decision.rule == "duplicate" for decision in found.values()) == lost
+
+
+@pytest.mark.parametrize("preset", ["default", "demo"])
+def test_by_the_presets_moored_ships_stay_and_parts_of_a_ship_go(
+    preset: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lae.yaml").write_text(f"preset: {preset}\nraw: raw\nstore: store\n")
+    config = load_config(tmp_path / "lae.yaml").route
+    boxes, masks = moored()
+    x0, y0 = boxes[0][:2]
+    boxes.append((x0 + 10, y0 + 10, x0 + 40, y0 + 40))
+    masks.append(masks[0][10:40, 10:40])
+    regions = [
+        region(f"r{n}", bbox_xyxy_px=box, mask_rle=encode_mask(mask), area_px=int(mask.sum()))
+        for n, (box, mask) in enumerate(zip(boxes, masks, strict=True))
+    ]
+    labels = [make_label(f"r{n}", token_confidence=0.99 - n / 100) for n in range(6)]
+    made = route.run(labelled(labels, regions), None, Vocabulary(), config).tables[0].to_pylist()
+    assert [row["rule"] for row in made] == [*["confident"] * 5, "duplicate"]
 
 
 def test_names_are_merged_with_a_ledger() -> None:
