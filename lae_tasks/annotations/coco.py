@@ -10,6 +10,7 @@ are difficult: COCO's evaluation ignores both, as VOC's does objects that are di
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,12 @@ def read(
         _annotation(entry, coco, (width_px, height_px), location)
         for entry in coco.annotations.get(str(image["id"]), [])
     ]
+
+
+def lists(storage: Storage, location: str, image_keys: Sequence[str]) -> bool:
+    """Whether the file lists any of the images. Raises as `read` does."""
+    images = parsed(storage, location, _parse).images
+    return any(images.find(key, location) is not None for key in image_keys)
 
 
 def _parse(data: bytes, key: str) -> _Coco:

@@ -82,6 +82,14 @@ def record_id(key: str) -> str:
     return key.encode("utf-8", "backslashreplace").decode()
 
 
+def may_be_scene(
+    key: str, config: IngestConfig, annotations: Sequence[AnnotationSource] = ()
+) -> bool:
+    """Whether an object is opened as a raster, by its key."""
+    suffix = PurePosixPath(key).suffix.lower()
+    return suffix in config.suffixes and not is_annotation(key, annotations)
+
+
 def _same_bytes(key: str, registered_key: str) -> str:
     if key == registered_key:
         return "a scene since it was first uploaded, with the same bytes; nothing is to be done"

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from lae_tasks.annotations import FORMATS, AnnotationError, read_annotations
+from lae_tasks.annotations import FORMATS, AnnotationError, label_file, read_annotations
 from lae_tasks.errors import ConfigError
 
 NWPU = "\n".join(
@@ -55,6 +55,15 @@ def test_a_point_lies_inside_or_is_counted(storage, x, inside):
 @pytest.mark.parametrize("name", set(FORMATS) - {"coco", "xview"})
 def test_an_image_without_a_label_file_is_unknown(storage, name):
     assert read_annotations(storage, name, "labels", "1.png", 100, 80) is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_file_that_is_read_is_the_one_that_is_told(storage, name):
+    key = label_file(name, "data/labels", "images/1.png")
+    storage.write(key, b"?")
+    storage.write("data.yaml", b"names: [plane]")
+    with pytest.raises(AnnotationError, match=f"^{key}"):
+        read_annotations(storage, name, "data/labels", "images/1.png", 100, 80)
 
 
 def test_a_location_that_is_a_file_has_no_label_files(storage):
