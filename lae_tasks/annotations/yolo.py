@@ -1,8 +1,8 @@
 """YOLO: one text file per image, a line per object, and a file with the classes' names.
 
     class cx cy width height          an upright box, by its centre
-    class x1 y1 x2 y2 x3 y3 x4 y4     an oriented box (Ultralytics OBB)
-    class x1 y1 x2 y2 x3 y3 …         the outline of a segment: its envelope is taken
+    class x1 y1 x2 y2 x3 y3 x4 y4     an oriented box (Ultralytics OBB): its envelope is taken
+    class x1 y1 x2 y2 x3 y3 …         the outline of a segment: likewise
 
 All coordinates are shares of the image's width and height. Names come from the nearest `data.yaml`
 (`names`, a list or numbers with names) or `classes.txt` (one per line, from class 0 on), in the
@@ -16,7 +16,6 @@ from lae_tasks.annotations.annotation import (
     AnnotationError,
     envelope,
     numbers,
-    oriented,
     pairs,
     short,
     whole_number,
@@ -90,6 +89,4 @@ def _object(text: str, names: YoloNames, size_px: tuple[int, int], place: str) -
         (cx, cy), (width, height) = points
         box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
         return Annotation(category, box)
-    return (
-        oriented(category, points) if len(points) == 4 else Annotation(category, envelope(points))
-    )
+    return Annotation(category, envelope(points))
