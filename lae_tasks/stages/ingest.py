@@ -43,6 +43,8 @@ def run(
 ) -> Iterator[Done | Rejection]:
     """Registers every object that is a raster; its pixels are decoded when it is tiled.
 
+    Of a raster the header is read, and all bytes for their digest, unless the server keeps that.
+
     Args:
         objects: What to read.
         raw: The storage that they lie in.
