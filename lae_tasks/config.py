@@ -51,7 +51,9 @@ class IngestConfig(Section):
 class TileConfig(Section):
     """How a scene is cut and rendered."""
 
-    size_px: Positive = 1024
+    size_px: Positive = Field(
+        1024, le=13_377, description="Pillow opens no larger square: a decompression bomb, it says"
+    )
     overlap_px: Count = 128
     bands: tuple[Positive, ...] | None = Field(
         None, description="1-based bands shown as R, G, B; by default from the file's own tags"
@@ -126,7 +128,7 @@ class SegmentConfig(Section):
     box_nms_thresh: Share = 0.7
     crop_n_layers: Count = 1
     crop_nms_thresh: Share = 0.7
-    crop_n_points_downscale_factor: Positive = 2
+    crop_n_points_downscale_factor: Positive = Field(2, validate_default=True)
     min_mask_region_area: Count = 0
     largest_part_only: bool = Field(
         False, description="Keep only the largest connected part of a mask"
@@ -147,6 +149,17 @@ class SegmentConfig(Section):
     grid_beside_prompts: bool = Field(
         False, description="Look for more in scenes that came with boxes or points"
     )
+
+    @field_validator("crop_n_points_downscale_factor")
+    @classmethod
+    def _a_point_in_each_crop(cls, value: int, info: ValidationInfo) -> int:
+        points, layers = info.data.get("points_per_side"), info.data.get("crop_n_layers", 0)
+        if points and points < value**layers:
+            raise ValueError(
+                f"points_per_side {points} leaves crops of layer {layers} without a point; give at "
+                f"least {value**layers}, or fewer crop_n_layers"
+            )
+        return value
 
     @property
     def checkpoint_is_folder(self) -> bool:

@@ -22,6 +22,7 @@ SCHEMA_VERSION = 5
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Float32 = Annotated[float, "float32"]
+Name = Annotated[str, Field(min_length=1)]
 BoxPx = tuple[int, int, int, int]
 WindowPx = tuple[int, int, int, int]
 
@@ -124,7 +125,7 @@ class Prompt(Record):
     scene_id: str
     prompt_type: PromptType
     bbox_xyxy_px: tuple[float, float, float, float]
-    category: str | None
+    category: Name | None
     difficult: bool
 
 
@@ -149,7 +150,7 @@ class Region(Record):
     stability_score: Score
     prompt_type: PromptType
     seen_in_part: bool = False
-    prompt_category: str | None = None
+    prompt_category: Name | None = None
     prompt_iou: Score | None = None
 
     @model_validator(mode="after")

@@ -24,6 +24,9 @@ Affine6 = tuple[float, float, float, float, float, float]
 _RADIUS_M, _ECCENTRICITY_2 = 6_378_137.0, 0.006694379990141
 #: What a grid's own metres may differ from those on the ground to be taken for them.
 _GRID_TOLERANCE = 0.01
+#: No place on the Earth has such a coordinate in any unit. From web Mercator GDAL takes one turn of
+#: the Earth after another off a longitude: of damaged coordinates it never comes to an end.
+_FARTHEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class Georeference:
 
     def _lon_lats(self, points_px: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         """As `lon_lat`, of several points; empty if one of them has none."""
-        grid_x, grid_y = zip(*(self.to_ground(*point) for point in points_px), strict=True)
+        grid = [self.to_ground(*point) for point in points_px]
+        if not all(abs(x) < _FARTHEST and abs(y) < _FARTHEST for x, y in grid):
+            return []
+        grid_x, grid_y = zip(*grid, strict=True)
         try:
             longitudes, latitudes = rasterio.warp.transform(
                 _crs(self.crs), "EPSG:4326", grid_x, grid_y
@@ -161,10 +167,12 @@ def georeference(
 
 
 def _span_a_plane(points: Sequence[GroundControlPoint]) -> bool:
-    """Whether control points, here and on the ground, are three or more and not all on a line."""
+    """Whether control points are finite, three or more, and neither here nor there on a line."""
     if len(points) < 3:
         return False
     for places in ([(p.col, p.row) for p in points], [(p.x, p.y) for p in points]):
+        if not np.isfinite(places).all():
+            return False
         offsets = np.array(places, dtype=np.float64) - np.mean(places, axis=0)
         longest, across = np.linalg.svd(offsets, compute_uv=False)
         if not across > 1e-6 * longest:

@@ -40,7 +40,7 @@ from lae_tasks.journal import Journal
 from lae_tasks.labelled import LabelledRegions, ShardTables, read_labelled
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import load_template
-from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations
+from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations, require_labels
 from lae_tasks.raster import gdal_version
 from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
 from lae_tasks.stages import classify, ingest, route, segment, tile
@@ -126,10 +126,14 @@ def _ingest(night: Night, shard: str) -> Manifest:
         for scene in scenes
     ]
     own = {(k.scene.raw_key, k.scene.etag) for k in kept}
+    listed = list(night.raw.list())
+    if sources := night.config.annotations:
+        there = {info.key for info in listed}
+        scenes = {scene.raw_key for scene in (*known, *(each.scene for each in kept))}
+        scenes |= {key for key in there if ingest.may_be_scene(key, config, sources)}
+        require_labels(night.raw, sources, there, scenes)
     objects = [
-        info
-        for info in night.raw.list()
-        if (ingest.record_id(info.key), info.etag) not in known_objects
+        info for info in listed if (ingest.record_id(info.key), info.etag) not in known_objects
     ]
     fresh = [info for info in objects if (info.key, info.etag) not in own]
     everything = own | {(info.key, info.etag) for info in objects}
@@ -141,7 +145,7 @@ def _ingest(night: Night, shard: str) -> Manifest:
         config_sha256=config_sha256,
         inputs=(digest_of(f"{key}|{etag}" for key, etag in sorted(everything)),),
     )
-    results = ingest.run(fresh, night.raw, known, config, kept, night.config.annotations)
+    results = ingest.run(fresh, night.raw, known, config, kept, sources)
     keys = [k.scene.raw_key for k in kept] + [ingest.record_id(info.key) for info in fresh]
     return run(night.store, work, keys, results)
 

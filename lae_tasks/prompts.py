@@ -2,11 +2,17 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lae_tasks.annotations import Annotation, AnnotationError, read_annotations
+from lae_tasks.annotations import (
+    Annotation,
+    AnnotationError,
+    label_file,
+    read_annotations,
+    says_something,
+)
 from lae_tasks.config import AnnotationSource
 from lae_tasks.contracts import Prompt, PromptType, Scene
 from lae_tasks.errors import ConfigError
@@ -68,6 +74,60 @@ def _lies_there(raw: Storage, location: str) -> bool:
     if location and raw.stat(location):
         return True
     return next(iter(raw.list(f"{location}/" if location else "")), None) is not None
+
+
+def require_labels(
+    raw: Storage,
+    sources: Sequence[AnnotationSource],
+    keys: Collection[str],
+    scenes: Collection[str],
+) -> None:
+    """Raises ConfigError if a source says nothing of any of its scenes.
+
+    Then a place is misspelt, and a night would search all of them by the grid. That it says nothing
+    of one scene among others is as it may be.
+
+    Args:
+        raw: Where scenes and sources lie.
+        sources: The sources.
+        keys: The keys of all objects in it.
+        scenes: The keys of all scenes, of this night or another, and of what may become one.
+    """
+    for source in sources:
+        own = sorted(key for key in scenes if PurePosixPath(key).is_relative_to(source.images))
+        if source.images and not own:
+            raise ConfigError(
+                f"annotations.images {source.images!r}: no scene lies there in {raw.uri}; "
+                "check the spelling, and ingest.suffixes, or leave the source out"
+            )
+        if own and not _says_something(raw, source, own, keys):
+            raise ConfigError(_nothing_said(source, own, keys))
+
+
+def _says_something(
+    raw: Storage, source: AnnotationSource, scenes: Sequence[str], keys: Collection[str]
+) -> bool:
+    labelled = [key for key in scenes if label_file(source.format, source.location, key) in keys]
+    try:
+        return says_something(raw, source.format, source.location, labelled)
+    except AnnotationError:  # which is told of each scene when it is tiled
+        return True
+
+
+def _nothing_said(source: AnnotationSource, scenes: Sequence[str], keys: Collection[str]) -> str:
+    wanted = [label_file(source.format, source.location, key) for key in scenes]
+    names = {PurePosixPath(key).name for key in wanted}
+    elsewhere = sorted(key for key in keys if PurePosixPath(key).name in names)
+    problem = f"there is no {wanted[0]!r}"
+    if wanted[0] in keys:
+        problem = "the file does not list it"
+    elif elsewhere:
+        problem += f", but {elsewhere[0]!r}"
+    return (
+        f"annotations.location {source.location!r}: it says nothing of any scene below "
+        f"{source.images or '/'!r}: for {scenes[0]!r}, {problem}; correct location, images or "
+        "format, or leave the source out"
+    )
 
 
 def is_annotation(key: str, sources: Sequence[AnnotationSource]) -> bool:

@@ -1,6 +1,7 @@
 """How GDAL gets at an object of a storage: by which driver, how strictly, and by which ranges."""
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +12,14 @@ import affine
 import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError  # what its own errors do not cover
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from lae_tasks.blocks import USUAL_BYTES
 from lae_tasks.errors import LaeError
 from lae_tasks.orientation import orientation_tag
 from lae_tasks.storage import MissingObjectError, Storage
+
+logger = logging.getLogger(__name__)
 
 #: GDAL's own shortcuts show noise or black for what is damaged or missing.
 _SETTINGS = {
@@ -107,7 +110,8 @@ class Source:
         """Lets GDAL work. Raises UnreadableError if it cannot, or what the storage raised."""
         try:
             yield
-        except (RasterioError, CPLE_BaseError) as error:
+        # rasterio takes all text of a file for UTF-8, which a CRS's name need not be.
+        except (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError) as error:
             self.check()
             raise UnreadableError(f"{what}: {_root_cause(error)}") from error
         self.check()
@@ -115,12 +119,33 @@ class Source:
     def open_dataset(self, driver: str) -> None:
         """Opens the raster. What rasterio raises if it cannot is the caller's to tell.
 
+        If it is only the raster's place that cannot be read, it is opened as one that has none.
+        """
+        try:
+            self.dataset = self._opened(driver)
+        except (CRSError, UnicodeDecodeError, CPLE_BaseError) as error:
+            self.check()
+            with rasterio.Env(GDAL_GEOREF_SOURCES="NONE"):
+                self.dataset = self._opened(driver)
+            file, reason = f"{self._storage.uri}/{self._key}", str(error).partition("\n")[0]
+            logger.warning("%s: taken without a place: its CRS cannot be read (%s)", file, reason)
+
+    def _opened(self, driver: str) -> rasterio.DatasetReader:
+        """The open raster; raises what is wrong with its place, too.
+
         Files on this machine are opened by our own hand too: by its own, GDAL reads more of what
         lies beside them, such as MapInfo's .tab beside a JPEG, and no setting forbids that.
         """
         # A plain name, as GDAL reads meaning into some characters of keys.
         name = f"scene{self._suffix}"
-        self.dataset = rasterio.open(name, driver=driver, opener=self._open)
+        dataset = rasterio.open(name, driver=driver, opener=self._open)
+        try:
+            # The first reads the CRS of control points, the second raises what GDAL said to that.
+            _ = dataset.gcps, dataset.colorinterp
+        except BaseException:
+            dataset.close()
+            raise
+        return dataset
 
     def _open(self, path: str, _mode: str = "rb", **_: object) -> _Watched:
         """What rasterio calls for the raster, and for what may lie beside it.

@@ -4,23 +4,30 @@ Run as `python -m tests.fuzz_rasters FOLDER FILES`.
 """
 
 import logging
+import struct
 import sys
 import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from PIL import Image
+from rasterio.transform import from_origin
 
 from lae_tasks.config import IngestConfig, TileConfig
 from lae_tasks.contracts import Done, Rejection, Scene
 from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
-from tests.unit.rasters import gradient, write_raster
+from tests.unit.rasters import OWN_CRS, PLACED, POINTS, gradient, write_raster
+
+#: TIFF tags that say where it lies: scale, points, matrix; geo keys, and their numbers and texts.
+PLACE_TAGS = {33550, 33922, 34264, 34735, 34736, 34737}
+TYPE_BYTES = {2: 1, 3: 2, 12: 8}
 
 
 def seeds(folder: Path) -> list[Path]:
-    """One small file of each kind of encoding."""
+    """One small file of each kind of encoding and of place."""
     tiled = {"tiled": True, "blockxsize": 16, "blockysize": 16}
     pixels = gradient(3, 48, 64)
     found = [
@@ -31,7 +38,19 @@ def seeds(folder: Path) -> list[Path]:
         write_raster(folder / "big.tif", pixels, BIGTIFF="YES", compress="zstd"),
         write_raster(folder / "float.tif", gradient(2, 48, 64, "float32", 9.0), nodata=4.5),
         write_raster(folder / "wide.tif", gradient(1, 48, 64, "uint16", 60_000), **tiled),
+        write_raster(folder / "placed.jp2", pixels, driver="JP2OpenJPEG"),
     ]
+    turned = PLACED["transform"] @ Affine.rotation(30)
+    for name, place in {
+        "local": {"crs": 'LOCAL_CS["Own",UNIT["metre",1]]'},
+        "own": {"crs": OWN_CRS},
+        "points": {"crs": OWN_CRS, "gcps": POINTS, "transform": None},
+        "turned": {"crs": "ESRI:54009", "transform": turned},
+        "degrees": {"crs": "EPSG:4326", "transform": from_origin(3, 45, 1e-5, 1e-5)},
+        "mercator": {"crs": "EPSG:3857"},
+        "heights": {"crs": "EPSG:32631+5773"},
+    }.items():
+        found.append(write_raster(folder / f"{name}.tif", pixels, **place))
     image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     for name, options in {
         "a.png": {},
@@ -64,10 +83,33 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     elif kind == 3:
         data[place:place] = data[place : place + length]
     elif kind == 4:
-        data[place : place + 4] = rng.choice([b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff"])
+        data[place : place + 4] = [b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff"][rng.integers(3)]
     else:
         data[place : place + length] = rng.bytes(length)
     return bytes(data)
+
+
+def misplaced(content: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes of a TIFF with damage in one of the tags that say where it lies."""
+    spans = place_spans(content)
+    start, length = spans[rng.integers(len(spans))]
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 4))):
+        place = start + int(rng.integers(length)) // 2 * 2
+        data[place : place + 2] = [b"\0\0", b"\xff\xff", b"\xff\x7f", rng.bytes(2)][rng.integers(4)]
+    return bytes(data)
+
+
+def place_spans(content: bytes) -> list[tuple[int, int]]:
+    """Start and length of what a TIFF's tags of its place hold; none of BigTIFF and other files."""
+    if not content.startswith(b"II*\0"):
+        return []
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (n_tags,) = struct.unpack_from("<H", content, directory)
+    tags = struct.iter_unpack("<2H2I", content[directory + 2 : directory + 2 + 12 * n_tags])
+    return [
+        (start, count * TYPE_BYTES[kind]) for tag, kind, count, start in tags if tag in PLACE_TAGS
+    ]
 
 
 def main(folder: Path, n_files: int) -> None:
@@ -80,7 +122,8 @@ def main(folder: Path, n_files: int) -> None:
     raw, store = LocalStorage(folder / "raw"), LocalStorage(folder / "store")
     for number in range(n_files):
         suffix, content = originals[number % len(originals)]
-        raw.write(f"{number:05d}{suffix}", mutated(content, rng))
+        damage = misplaced if place_spans(content) and rng.random() < 0.5 else mutated
+        raw.write(f"{number:05d}{suffix}", damage(content, rng))
     config = IngestConfig(max_pixels=1_000_000)
     registered: list[Scene] = []
     counts: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from typing import cast
 from lae_tasks.errors import LaeError
 
 BoxXyxy = tuple[float, float, float, float]
-Corners = tuple[tuple[float, float], ...]
+Points = tuple[tuple[float, float], ...]
 
 #: The box of what a data set names without saying where it is, and of a crowd, which is not one
 #: object. It counts as unusable.
@@ -40,14 +40,12 @@ class Annotation:
         category: As the data set names it; None where its number has no name.
         bbox_xyxy_px: (x0, y0, x1, y1), half open, in the upright image. Of an oriented box the
             envelope; of a point x0 == x1 and y0 == y1; `NOWHERE` if the data set does not say.
-        corners_px: The four corners (x, y) of an oriented box, in the data set's order, unclipped.
         is_point: A point, not a box.
         difficult: The data set marks it as hard to see, ignored in evaluation, or a crowd.
     """
 
     category: str | None
     bbox_xyxy_px: BoxXyxy
-    corners_px: Corners | None = None
     is_point: bool = False
     difficult: bool = False
 
@@ -74,17 +72,6 @@ def envelope(points: Sequence[tuple[float, float]]) -> BoxXyxy:
         return NOWHERE
     xs, ys = [x for x, _ in points], [y for _, y in points]
     return min(xs), min(ys), max(xs), max(ys)
-
-
-def oriented(category: str | None, corners_px: Corners, difficult: bool = False) -> Annotation:
-    """An object with an oriented box.
-
-    Args:
-        category: As the data set names it.
-        corners_px: Four corners (x, y), in order around the box.
-        difficult: As in `Annotation`.
-    """
-    return Annotation(category, envelope(corners_px), corners_px=corners_px, difficult=difficult)
 
 
 def short(value: object) -> str:
@@ -142,7 +129,7 @@ def numbers(values: object, count: int, what: str, place: str) -> list[float]:
     return [number(each, place) for each in values]
 
 
-def pairs(values: Sequence[float]) -> Corners:
+def pairs(values: Sequence[float]) -> Points:
     """(x, y) points from x1, y1, x2, y2, …"""
     return tuple(zip(values[::2], values[1::2], strict=True))
 

@@ -1,15 +1,18 @@
 """COCO instances: one JSON file with `images`, `annotations` and `categories` for all images.
 
-`bbox` is (x, y, width, height) in pixels from the image's upper left corner. Without it the box is
-that of `segmentation`: polygons, or RLE which pycocotools reads. Without that either it is the box
-around the visible keypoints (v = 2), or a point if they have no width or no height; an annotation
-with none of these has no place and counts as unusable.
+`bbox` is (x, y, width, height) in pixels from the image's upper left corner. Without it, or if it
+has no area, the box is that of `segmentation`: polygons, or RLE which pycocotools reads. Without
+that either it is the box around the visible keypoints (v = 2), or a point if they have no width or
+no height; an annotation with none of these has no place and counts as unusable.
 
 A crowd (`iscrowd`) is not one object: it has no place either. It and an annotation with `ignore`
 are difficult: COCO's evaluation ignores both, as VOC's does objects that are difficult.
 """
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +71,14 @@ def read(
     check_size(stated, (width_px, height_px), place)
     return [
         _annotation(entry, coco, (width_px, height_px), location)
-        for entry in coco.annotations.get(str(image["id"]), [])
+        for entry in coco.annotations.get(ident(image["id"], "an image's id", location), [])
     ]
+
+
+def lists(storage: Storage, location: str, image_keys: Sequence[str]) -> bool:
+    """Whether the file lists any of the images. Raises as `read` does."""
+    images = parsed(storage, location, _parse).images
+    return any(images.find(key, location) is not None for key in image_keys)
 
 
 def _parse(data: bytes, key: str) -> _Coco:
@@ -77,7 +86,14 @@ def _parse(data: bytes, key: str) -> _Coco:
     images, categories = _by_id(whole, "images", key), _by_id(whole, "categories", key)
     by_image: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in dict_list(whole, "annotations", key):
-        by_image[ident(entry.get("image_id"), "an annotation's image_id", key)].append(entry)
+        image_id = ident(entry.get("image_id"), "an annotation's image_id", key)
+        if image_id not in images:
+            raise AnnotationError(
+                _place(entry, key),
+                f"image_id {short(entry['image_id'])} is unknown",
+                "list it in 'images', or remove the annotation",
+            )
+        by_image[image_id].append(entry)
     names = {each: _name(category, "name", key) for each, category in categories.items()}
     files = ((_name(image, "file_name", key), image) for image in images.values())
     return _Coco(ImageIndex(files), dict(by_image), names)
@@ -85,9 +101,14 @@ def _parse(data: bytes, key: str) -> _Coco:
 
 def _slim(entry: dict[str, Any]) -> dict[str, Any]:
     """Drops, while parsing, the outline of what has a box: it is most of the file."""
-    if entry.get("bbox"):
-        entry.pop("segmentation", None)
+    with suppress(AnnotationError):  # which is told when the annotation is read
+        if _box(entry, ""):
+            entry.pop("segmentation", None)
     return entry
+
+
+def _place(entry: dict[str, Any], key: str) -> str:
+    return f"{key}, annotation {short(entry.get('id'))}"
 
 
 def _by_id(whole: dict[str, Any], what: str, key: str) -> dict[str, dict[str, Any]]:
@@ -112,7 +133,7 @@ def _name(entry: dict[str, Any], field: str, key: str) -> str:
 def _annotation(
     entry: dict[str, Any], coco: _Coco, size_px: tuple[int, int], key: str
 ) -> Annotation:
-    place = f"{key}, annotation {short(entry.get('id'))}"
+    place = _place(entry, key)
     category_id = ident(entry.get("category_id"), "category_id", place)
     if category_id not in coco.categories:
         raise AnnotationError(
@@ -124,9 +145,8 @@ def _annotation(
     difficult = _flag(entry, "ignore", place)
     if _flag(entry, "iscrowd", place):
         return Annotation(category, NOWHERE, difficult=True)
-    if entry.get("bbox"):
-        x, y, width, height = numbers(entry["bbox"], 4, "bbox", place)
-        box = (x, y, x + width, y + height)
+    if (stated := _box(entry, place)) is not None:
+        box = stated
     elif entry.get("segmentation"):
         box = _segmentation_box(entry["segmentation"], size_px, place)
     else:
@@ -136,6 +156,15 @@ def _annotation(
             x, y = points[0]
             return Annotation(category, (x, y, x, y), is_point=True, difficult=difficult)
     return Annotation(category, box, difficult=difficult)
+
+
+def _box(entry: dict[str, Any], place: str) -> BoxXyxy | None:
+    """What `bbox` says; None without one, or if it has no area: some tools write zeros for none."""
+    if not entry.get("bbox"):
+        return None
+    x, y, width, height = numbers(entry["bbox"], 4, "bbox", place)
+    has_area = all(map(math.isfinite, (x, y, width, height))) and min(width, height) > 0
+    return (x, y, x + width, y + height) if has_area else None
 
 
 def _flag(entry: dict[str, Any], name: str, place: str) -> bool:

@@ -90,14 +90,18 @@ def dict_list(holder: dict[str, Any], name: str, key: str) -> list[dict[str, Any
 
 
 def ident(value: object, what: str, place: str) -> str:
-    """A number or a text that identifies something, as a text: some tools write 7, some "7".
+    """A whole number or a text that identifies something, as a text.
+
+    Some tools write 7, some "7", and pandas 7.0 where another one was missing.
 
     Raises:
         AnnotationError: If it is neither.
     """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     if isinstance(value, int | str) and not isinstance(value, bool):
         return str(value)
-    raise AnnotationError(place, f"{what} is {short(value)}", "give a number or a text")
+    raise AnnotationError(place, f"{what} is {short(value)}", "give a whole number or a text")
 
 
 class ImageIndex(Generic[T]):

@@ -12,8 +12,8 @@ not difficult, as DOTA_devkit reads them.
 from lae_tasks.annotations.annotation import (
     Annotation,
     AnnotationError,
+    envelope,
     numbers,
-    oriented,
     pairs,
     short,
 )
@@ -65,4 +65,4 @@ def _object(text: str, place: str) -> Annotation:
     said = fields[9] if len(fields) == 10 else "0"
     if said not in _DIFFICULT:
         raise AnnotationError(place, f"difficult is {short(said)}", "write 0, 1 or 2")
-    return oriented(fields[8], corners, _DIFFICULT[said])
+    return Annotation(fields[8], envelope(corners), difficult=_DIFFICULT[said])

@@ -8,8 +8,8 @@ from lae_tasks.annotations.annotation import (
     Annotation,
     AnnotationError,
     check_size,
+    envelope,
     numbers,
-    oriented,
     pairs,
     short,
 )
@@ -59,7 +59,7 @@ def _object(element: Element, key: str) -> Annotation:
         raise AnnotationError(
             place, f"the outline of {len(corners)} points is no closed box", "give four corners"
         )
-    return oriented(text(element, "possibleresult/name", key), corners)
+    return Annotation(text(element, "possibleresult/name", key), envelope(corners))
 
 
 def _point(element: Element, key: str) -> tuple[float, float]:

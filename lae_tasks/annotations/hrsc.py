@@ -10,9 +10,9 @@ import math
 from lae_tasks.annotations.annotation import (
     Annotation,
     AnnotationError,
-    Corners,
+    Points,
     check_size,
-    oriented,
+    envelope,
     short,
 )
 from lae_tasks.annotations.label_files import label_key, read_or_none
@@ -106,10 +106,11 @@ def _object(element: Element, key: str) -> Annotation:
     corners = _corners(
         *(child_number(element, f"mbox_{name}", key) for name in ("cx", "cy", "w", "h", "ang"))
     )
-    return oriented(_BY_ID[class_id], corners, flag(element, "difficult", key))
+    difficult = flag(element, "difficult", key)
+    return Annotation(_BY_ID[class_id], envelope(corners), difficult=difficult)
 
 
-def _corners(cx: float, cy: float, width: float, height: float, angle_rad: float) -> Corners:
+def _corners(cx: float, cy: float, width: float, height: float, angle_rad: float) -> Points:
     """The corners of a turned box, from its upper left one on, clockwise where the angle is 0."""
     if not math.isfinite(angle_rad):
         return ((math.nan, math.nan),) * 4

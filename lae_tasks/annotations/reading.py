@@ -1,11 +1,12 @@
 """Reading any of the formats: the table of them, and what is common to all."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lae_tasks.annotations import coco, dota, fair1m, hrsc, nwpu, voc, xview, yolo
 from lae_tasks.annotations.annotation import Annotation, Annotations
+from lae_tasks.annotations.label_files import label_key
 from lae_tasks.errors import ConfigError
 from lae_tasks.storage import Storage
 
@@ -21,6 +22,40 @@ FORMATS: dict[str, Reader] = {
     "nwpu": nwpu.read,
     "yolo": yolo.read,
 }
+
+_LABEL_SUFFIXES = {
+    "dota": ".txt",
+    "voc": ".xml",
+    "hrsc": ".xml",
+    "fair1m": ".xml",
+    "nwpu": ".txt",
+    "yolo": ".txt",
+}
+#: Whether the one file of a data set lists any of some images, by format.
+_LISTS = {"coco": coco.lists, "xview": xview.lists}
+
+
+def label_file(format: str, location: str, image_key: str) -> str:
+    """The key of the file that speaks of an image, if there is one."""
+    suffix = _LABEL_SUFFIXES.get(format)
+    return label_key(location, image_key, suffix) if suffix else location
+
+
+def says_something(storage: Storage, format: str, location: str, image_keys: Sequence[str]) -> bool:
+    """Whether anything is said of any of the images, be it that it shows nothing.
+
+    Args:
+        storage: Where the data set lies.
+        format: A key of `FORMATS`.
+        location: As for `read_annotations`.
+        image_keys: The keys of images whose `label_file` is there.
+
+    Raises:
+        AnnotationError: If that cannot be told, as the file cannot be read.
+    """
+    return bool(image_keys) and (
+        format not in _LISTS or _LISTS[format](storage, location, image_keys)
+    )
 
 
 def read_annotations(

@@ -9,7 +9,7 @@ DIOR-R has `robndbox` instead, with four corners. A corner's pixel is counted fr
 corner taken as that pixel's centre: 1 is 0.5 here. DIOR's own files have no `difficult`.
 """
 
-from lae_tasks.annotations.annotation import Annotation, AnnotationError, check_size, oriented
+from lae_tasks.annotations.annotation import Annotation, AnnotationError, check_size, envelope
 from lae_tasks.annotations.label_files import label_key, read_or_none
 from lae_tasks.annotations.xml_files import (
     Element,
@@ -66,7 +66,7 @@ def _object(element: Element, key: str) -> Annotation:
             )
             for corner in _CORNERS
         )
-        return oriented(category, corners, difficult)
+        return Annotation(category, envelope(corners), difficult=difficult)
     if upright is None:
         raise AnnotationError(
             place_of(element, key), "<object> has no <bndbox> or <robndbox>", "add one"

@@ -6,6 +6,7 @@ table of classes lacks: their category is None. Images without objects do not oc
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,12 @@ def read(
     """
     features = parsed(storage, location, _parse).find(image_key, location)
     return None if features is None else [_object(each, location) for each in features]
+
+
+def lists(storage: Storage, location: str, image_keys: Sequence[str]) -> bool:
+    """Whether a feature is about any of the images. Raises as `read` does."""
+    images = parsed(storage, location, _parse)
+    return any(images.find(key, location) is not None for key in image_keys)
 
 
 def _parse(data: bytes, key: str) -> ImageIndex[list[_Feature]]:

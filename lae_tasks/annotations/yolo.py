@@ -1,13 +1,14 @@
 """YOLO: one text file per image, a line per object, and a file with the classes' names.
 
     class cx cy width height          an upright box, by its centre
-    class x1 y1 x2 y2 x3 y3 x4 y4     an oriented box (Ultralytics OBB)
-    class x1 y1 x2 y2 x3 y3 …         the outline of a segment: its envelope is taken
+    class x1 y1 x2 y2 x3 y3 x4 y4     an oriented box (Ultralytics OBB): its envelope is taken
+    class x1 y1 x2 y2 x3 y3 …         the outline of a segment: likewise
 
 All coordinates are shares of the image's width and height. Names come from the nearest `data.yaml`
 (`names`, a list or numbers with names) or `classes.txt` (one per line, from class 0 on), in the
-folder of labels or one above it. Ultralytics writes no file for an image without objects, so a
-missing file says nothing.
+folder of labels or one above it. If its `kpt_shape` says that keypoints follow each upright box,
+they are left out. Ultralytics writes no file for an image without objects, so a missing file says
+nothing.
 """
 
 from lae_tasks.annotations.annotation import (
@@ -15,13 +16,12 @@ from lae_tasks.annotations.annotation import (
     AnnotationError,
     envelope,
     numbers,
-    oriented,
     pairs,
     short,
     whole_number,
 )
 from lae_tasks.annotations.label_files import label_key, lines, read_or_none
-from lae_tasks.annotations.yolo_names import read_names
+from lae_tasks.annotations.yolo_names import YoloNames, read_names
 from lae_tasks.storage import Storage
 
 
@@ -48,12 +48,21 @@ def read(
     if data is None:
         return None
     objects = list(lines(data, key))
-    names = read_names(storage, location) if objects else {}
+    names = read_names(storage, location) if objects else YoloNames({})
     return [_object(text, names, (width_px, height_px), place) for place, text in objects]
 
 
-def _object(text: str, names: dict[int, str], size_px: tuple[int, int], place: str) -> Annotation:
+def _object(text: str, names: YoloNames, size_px: tuple[int, int], place: str) -> Annotation:
     fields = text.split()
+    if names.keypoint_fields:
+        if len(fields) not in (5, 5 + names.keypoint_fields):
+            raise AnnotationError(
+                place,
+                f"{short(text)} has {len(fields)} fields",
+                f"write class cx cy width height and {names.keypoint_fields} numbers of keypoints, "
+                "as kpt_shape has it",
+            )
+        fields = fields[:5]
     if len(fields) < 5 or len(fields) % 2 == 0:
         raise AnnotationError(
             place,
@@ -61,7 +70,7 @@ def _object(text: str, names: dict[int, str], size_px: tuple[int, int], place: s
             "write class cx cy width height, or class x1 y1 x2 y2 x3 y3 …",
         )
     class_number = whole_number(fields[0], place)
-    if class_number not in names:
+    if class_number not in names.by_class:
         raise AnnotationError(
             place, f"class {class_number} has no name", "add it to data.yaml or classes.txt"
         )
@@ -75,11 +84,9 @@ def _object(text: str, names: dict[int, str], size_px: tuple[int, int], place: s
         )
     width_px, height_px = size_px
     points = tuple((x * width_px, y * height_px) for x, y in pairs(shares))
-    category = names[class_number]
+    category = names.by_class[class_number]
     if len(points) == 2:
         (cx, cy), (width, height) = points
         box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
         return Annotation(category, box)
-    return (
-        oriented(category, points) if len(points) == 4 else Annotation(category, envelope(points))
-    )
+    return Annotation(category, envelope(points))

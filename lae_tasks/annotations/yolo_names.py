@@ -1,5 +1,8 @@
-"""The names of a YOLO data set's classes: `data.yaml` or `classes.txt`."""
+"""What a YOLO data set says of its rows: `data.yaml` or `classes.txt`."""
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import yaml
@@ -9,8 +12,21 @@ from lae_tasks.annotations.label_files import decoded, read_or_none
 from lae_tasks.storage import Storage
 
 
-def read_names(storage: Storage, location: str) -> dict[int, str]:
-    """The names by class number, from the nearest file in the folder of labels or above it.
+@dataclass(frozen=True)
+class YoloNames:
+    """What a data set says of its rows.
+
+    Attributes:
+        by_class: The classes' names, by their numbers.
+        keypoint_fields: How many numbers follow the box in a row, of data about poses.
+    """
+
+    by_class: dict[int, str]
+    keypoint_fields: int = 0
+
+
+def read_names(storage: Storage, location: str) -> YoloNames:
+    """What the nearest file says, in the folder of labels or above it.
 
     Raises:
         AnnotationError: If there is none, or it is not in its format.
@@ -26,23 +42,41 @@ def read_names(storage: Storage, location: str) -> dict[int, str]:
     )
 
 
-def _of_text(data: bytes, key: str) -> dict[int, str]:
-    names = enumerate(line.strip() for line in decoded(data, key).split("\n"))
-    return {number: name for number, name in names if name}
+def _of_text(data: bytes, key: str) -> YoloNames:
+    return YoloNames(_named(enumerate(decoded(data, key).split("\n"))))
 
 
-def _of_yaml(data: bytes, key: str) -> dict[int, str]:
+def _named(names: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Without those that are blank."""
+    return {number: name.strip() for number, name in names if name.strip()}
+
+
+def _of_yaml(data: bytes, key: str) -> YoloNames:
     try:
         # Every value stays a text: a class may be called `no` or `007`.
         whole = yaml.load(data, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         problem = str(error).split("\n", 1)[0]
         raise AnnotationError(key, f"no YAML: {problem}", "mend or replace the file") from error
-    names = whole.get("names") if isinstance(whole, dict) else None
+    told = whole if isinstance(whole, dict) else {}
+    names = told.get("names")
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict) or not all(isinstance(each, str) for each in names.values()):
         raise AnnotationError(
             key, f"'names' is {short(names)}", "give a list of names, or numbers with names"
         )
-    return {whole_number(number, key): name.strip() for number, name in names.items() if name}
+    by_class = _named((whole_number(number, key), name) for number, name in names.items())
+    return YoloNames(by_class, _keypoint_fields(told.get("kpt_shape"), key))
+
+
+def _keypoint_fields(shape: object, key: str) -> int:
+    """How many numbers `kpt_shape` means: [17, 3] are 17 points of x, y and visibility."""
+    if not shape:
+        return 0
+    match shape:
+        case [str(count), "2" | "3" as values] if re.fullmatch("[1-9][0-9]{0,3}", count):
+            return int(count) * int(values)
+    raise AnnotationError(
+        key, f"'kpt_shape' is {short(shape)}", "give points and 2 or 3 numbers, such as [17, 3]"
+    )

@@ -43,6 +43,8 @@ def run(
 ) -> Iterator[Done | Rejection]:
     """Registers every object that is a raster; its pixels are decoded when it is tiled.
 
+    Of a raster the header is read, and all bytes for their digest, unless the server keeps that.
+
     Args:
         objects: What to read.
         raw: The storage that they lie in.
@@ -80,6 +82,14 @@ def run(
 def record_id(key: str) -> str:
     """A key as it is accounted for: its own, with bytes that are no UTF-8 written as escapes."""
     return key.encode("utf-8", "backslashreplace").decode()
+
+
+def may_be_scene(
+    key: str, config: IngestConfig, annotations: Sequence[AnnotationSource] = ()
+) -> bool:
+    """Whether an object is opened as a raster, by its key."""
+    suffix = PurePosixPath(key).suffix.lower()
+    return suffix in config.suffixes and not is_annotation(key, annotations)
 
 
 def _same_bytes(key: str, registered_key: str) -> str:

@@ -1,10 +1,14 @@
 """Config: presets, overrides, and errors that name line, key and remedy."""
 
+import warnings
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from pydantic import ValidationError
+from segment_anything.utils.amg import build_all_layer_point_grids
 
-from lae_tasks.config import AnnotationSource, Config
+from lae_tasks.config import AnnotationSource, Config, SegmentConfig, TileConfig
 from lae_tasks.config_file import load_config, preset_names
 from lae_tasks.errors import ConfigError
 
@@ -117,6 +121,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             MINIMAL + "annotations: [{format: coco, location: /}]\n",
             r":4: annotations\.0\.location: coco is one file: give the file's key",
         ),
+        (
+            MINIMAL + "segment: {points_per_side: 3, crop_n_layers: 2}\n",
+            ":4: segment.*: points_per_side 3 leaves crops of layer 2 without a point; give at "
+            "least 4, or fewer crop_n_layers",
+        ),
+        (
+            MINIMAL + "tile:\n  size_px: 13378\n",
+            r":5: tile\.size_px: Input should be less than or equal to 13377 \(got 13378\)",
+        ),
         ("- a\n", "expected keys and values"),
         ("a: 1\nb: [\n", ":3: not valid YAML: expected the node content"),
     ],
@@ -168,6 +181,27 @@ def test_a_checkout_that_is_moved_has_the_same_fingerprints(tmp_path: Path) -> N
         config = load_config(write(folder, MINIMAL + "classify:\n  prompt: my.txt\n"))
         found.add(config.classify.fingerprint())
     assert len(found) == 1
+
+
+def test_a_layer_of_crops_keeps_a_point_whatever_is_left_to_defaults() -> None:
+    for wrong in ({"points_per_side": 1}, {"crop_n_layers": 6}, {"points_per_side": 1} | LAYER):
+        with pytest.raises(ValidationError, match="without a point"):
+            SegmentConfig.model_validate(wrong)
+    for right in ({"points_per_side": 1, "crop_n_layers": 0}, {"points_per_side": 2} | LAYER):
+        config = SegmentConfig.model_validate(right)
+        sizes = (config.points_per_side, config.crop_n_layers)
+        build_all_layer_point_grids(*sizes, config.crop_n_points_downscale_factor)
+
+
+LAYER = {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2}
+
+
+def test_the_largest_tile_can_be_opened_again() -> None:
+    size = TileConfig(size_px=13_377).size_px
+    with warnings.catch_warnings(action="ignore"):
+        Image._decompression_bomb_check((size, size))
+    with pytest.raises(Image.DecompressionBombError):
+        Image._decompression_bomb_check((size + 1, size + 1))
 
 
 @pytest.mark.parametrize("name", preset_names())

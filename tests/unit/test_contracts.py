@@ -64,6 +64,7 @@ def test_a_record_cannot_be_changed() -> None:
         {"stability_score": float("nan")},
         {"bbox_xyxy_px": (5, 2, 5, 6)},
         {"prompt_type": "guess"},
+        {"prompt_category": ""},
         {"colour": "red"},
     ],
 )

@@ -1,8 +1,10 @@
 """Where rasters lie: by transform, by control points, turned, and nowhere."""
 
 import math
+import struct
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from rasterio.control import GroundControlPoint
 from lae_tasks.georeference import Georeference, georeference
 from lae_tasks.raster import RasterInfo, open_raster
 from lae_tasks.storage import LocalStorage
-from tests.unit.rasters import gradient, write_raster
+from tests.unit.rasters import OWN_CRS, POINTS, gradient, write_raster
 
 UTM31 = "EPSG:32631"
 
@@ -36,13 +38,8 @@ def test_a_turned_raster_keeps_its_resolution_and_place(tmp_path: Path) -> None:
 
 
 def test_control_points_give_a_place(tmp_path: Path) -> None:
-    points = [
-        GroundControlPoint(row=row, col=column, x=500_000 + 2 * column, y=5_000_000 - 2 * row)
-        for row in (0, 5, 10)
-        for column in (0, 5, 10)
-    ]
     path = write_raster(
-        tmp_path / "gcps.tif", gradient(1, 10, 10), gcps=points, crs=UTM31, transform=None
+        tmp_path / "gcps.tif", gradient(1, 10, 10), gcps=POINTS, crs=UTM31, transform=None
     )
     info = info_of(path)
     assert info.crs == UTM31
@@ -108,9 +105,12 @@ def test_a_grid_that_lies_nowhere_on_the_earth_has_its_own_metres() -> None:
         [(0, 0), (4, 4), (9, 9)],
         [(3, 3)] * 3,
         [(0, 5), (4, 5), (9, 5)],
+        [(0, 0), (9, 0), (0, math.nan)],
+        [(0, 0), (9, 0), (0, math.inf)],
+        [(0, 0), (9, 0), (0, 1e300)],
     ],
 )
-def test_control_points_on_a_line_are_no_place(pixels: list[tuple[int, int]]) -> None:
+def test_control_points_on_a_line_are_no_place(pixels: list[tuple[float, float]]) -> None:
     points = [
         GroundControlPoint(row=row, col=col, x=500_000.1 + col / 3, y=5e6 - row / 7)
         for col, row in pixels
@@ -118,6 +118,50 @@ def test_control_points_on_a_line_are_no_place(pixels: list[tuple[int, int]]) ->
     crs = rasterio.crs.CRS.from_epsg(32631)
     source = SimpleNamespace(gcps=(points, crs), crs=None, transform=Affine.identity())
     assert georeference(source) is None
+
+
+@pytest.mark.parametrize("place", [{}, {"gcps": POINTS, "transform": None}])
+@pytest.mark.parametrize("part", ["PROJCS", "GEOGCS", "DATUM", "SPHEROID"])
+def test_a_crs_with_a_name_in_latin_1_is_no_place(
+    tmp_path: Path, part: str, place: dict[str, Any]
+) -> None:
+    named = OWN_CRS.replace(f'{part}["', f'{part}["Rxseau ')
+    path = write_raster(tmp_path / "a.tif", gradient(3, 10, 10), **{"crs": named, **place})
+    assert info_of(path).gsd_m == pytest.approx(2.0 if place else 0.5)
+    content = path.read_bytes()
+    assert b"Rxs" in content
+    path.write_bytes(content.replace(b"Rxs", b"R\xe9s"))
+    with open_raster(LocalStorage(tmp_path), "a.tif") as raster:
+        info = raster.info
+        rgb, _ = raster.read_rgb((0, 0, 10, 10), None)
+    assert (info.crs, info.transform, info.gsd_m) == (None, None, None)
+    assert (rgb == gradient(3, 10, 10).transpose(1, 2, 0)).all()
+
+
+def test_a_local_crs_with_a_name_in_latin_1_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_raster(tmp_path / "a.tif", gradient(1, 9, 9), crs='LOCAL_CS["Rxs",UNIT["m",1]]')
+    path.write_bytes(path.read_bytes().replace(b"Rxs", b"R\xe9s"))
+    assert info_of(path).crs is None
+    assert f"{path}: taken without a place: its CRS cannot be read ('utf-8' codec" in caplog.text
+
+
+@pytest.mark.parametrize("place", [{}, {"gcps": POINTS, "transform": None}])
+def test_a_geo_key_of_an_unknown_type_is_no_place(tmp_path: Path, place: dict[str, Any]) -> None:
+    path = write_raster(tmp_path / "a.tif", gradient(1, 9, 9), **place)
+    keys = struct.pack("<3H", 1024, 0, 1)  # GTModelTypeGeoKey, its place, its count
+    content = path.read_bytes()
+    assert keys in content
+    path.write_bytes(content.replace(keys, struct.pack("<3H", 1024, 77, 1)))
+    assert info_of(path).crs is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("x", [1e17, -1e200, 1e300])
+def test_coordinates_beyond_all_places_are_on_no_ground(x: float) -> None:
+    """GDAL takes turns off a longitude one by one, from web Mercator, and would not end."""
+    assert Georeference("EPSG:3857", (1.0, 0.0, x, 0.0, -1.0, 5e6)).lon_lat(0, 0) is None
 
 
 def test_a_window_lies_where_its_pixels_do() -> None:

@@ -86,6 +86,32 @@ def test_new_annotations_are_worked_on_again(night: Night) -> None:
     assert third.rejected_by_reason == {"unreadable annotations": 1}
 
 
+def with_labels(night: Night, **source: str) -> Night:
+    sources = (AnnotationSource.model_validate({"format": "dota"} | source),)
+    return replace(night, config=night.config.model_copy(update={"annotations": sources}))
+
+
+def test_a_night_does_not_begin_with_labels_of_no_scene(night: Night) -> None:
+    night.raw.write("labels/train/0.txt", b"1 1 9 1 9 9 1 9 ship 0")
+    with pytest.raises(ConfigError, match=r"'labels': it says nothing of any scene below '/': for"):
+        run_stage(with_labels(night, location="labels"), "ingest")
+    with pytest.raises(ConfigError, match=r"annotations\.images 'images': no scene lies there"):
+        run_stage(with_labels(night, location="labels/train", images="images"), "ingest")
+    assert plan(night) == []
+    assert run_stage(with_labels(night, location="labels/train"), "ingest").n_done == 3
+
+
+def test_new_scenes_may_come_without_labels(night: Night, tmp_path: Path) -> None:
+    night.raw.write("labels/0.txt", b"1 1 9 1 9 9 1 9 ship 0")
+    first = run_stage(with_labels(night, location="labels"), "ingest")
+    (tmp_path / "raw" / "0.tif").unlink()
+    assert run_stage(with_labels(night, location="labels"), "ingest").n_done == 3
+    write_raster(tmp_path / "raw" / "new.tif", gradient(3, 30, 30))
+    other = with_labels(another(tmp_path, "2026-11-23"), location="labels")
+    assert run_stage(other, "ingest").n_done == 1
+    assert first.n_done == 3
+
+
 def test_what_a_night_refused_is_not_read_again_until_the_settings_change(
     night: Night, tmp_path: Path
 ) -> None:

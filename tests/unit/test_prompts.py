@@ -8,7 +8,7 @@ import pytest
 from lae_tasks.config import AnnotationSource
 from lae_tasks.contracts import PromptType, Scene
 from lae_tasks.errors import ConfigError
-from lae_tasks.prompts import is_annotation, read_prompts, require_annotations
+from lae_tasks.prompts import is_annotation, read_prompts, require_annotations, require_labels
 from lae_tasks.storage import LocalStorage
 from tests.records import make_scene
 
@@ -58,6 +58,66 @@ def test_a_source_where_nothing_lies_is_told(raw: LocalStorage) -> None:
     raw.write("all.json", b"{}")
     require_annotations(raw, [AnnotationSource(format="coco", location="all.json")])
     require_annotations(raw, [AnnotationSource(format="yolo", location="")])
+
+
+DIOR = {"format": "voc", "location": "DIOR/Annotations", "images": "DIOR/JPEGImages"}
+COCO = {"format": "coco", "location": "DIOR/all.json", "images": "DIOR/JPEGImages"}
+
+
+def require(raw: LocalStorage, source: dict[str, str], **values: str) -> None:
+    keys = {info.key for info in raw.list()}
+    scenes = {key for key in keys if key.endswith(".jpg")}
+    require_labels(raw, [AnnotationSource.model_validate(source | values)], keys, scenes)
+
+
+@pytest.fixture
+def dior(tmp_path: Path) -> LocalStorage:
+    storage = LocalStorage(tmp_path)
+    for key in ("DIOR/Annotations/00002.xml", *(f"DIOR/JPEGImages/0000{n}.jpg" for n in "123")):
+        storage.write(key, b"")
+    images = [{"id": 2, "file_name": "JPEGImages/00002.jpg"}]
+    told = {"images": images, "annotations": [], "categories": []}
+    storage.write("DIOR/all.json", json.dumps(told).encode())
+    return storage
+
+
+@pytest.mark.parametrize("source", [DIOR, COCO])
+def test_one_scene_of_which_something_is_said_is_enough(
+    dior: LocalStorage, source: dict[str, str]
+) -> None:
+    require(dior, source)
+    require(dior, source, images="")
+    require_labels(dior, [AnnotationSource.model_validate(source | {"images": ""})], set(), set())
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong", "message"),
+    [
+        (DIOR, {"location": "DIOR"}, "there is no 'DIOR/00001.xml', but 'DIOR/Annotations/00002"),
+        (
+            DIOR,
+            {"format": "dota"},
+            "for 'DIOR/JPEGImages/00001.jpg', there is no '.*/00001.txt'; c",
+        ),
+        (DIOR, {"images": "DIOR/JPEGImage"}, "images 'DIOR/JPEGImage': no scene lies there in /"),
+        (
+            COCO,
+            {"location": "DIOR"},
+            "for 'DIOR/JPEGImages/00001.jpg', there is no 'DIOR'; ",
+        ),
+        (COCO, {"images": "DIOR/JPEGImages/00001.jpg"}, "the file does not list it; correct"),
+    ],
+)
+def test_a_source_that_says_nothing_of_any_scene_is_told(
+    dior: LocalStorage, source: dict[str, str], wrong: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        require(dior, source | wrong)
+
+
+def test_a_file_that_cannot_be_read_is_told_of_each_scene_not_here(dior: LocalStorage) -> None:
+    dior.write("DIOR/all.json", b"{")
+    require(dior, COCO)
 
 
 def test_a_source_speaks_of_its_own_images_only(raw: LocalStorage) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -63,7 +64,12 @@ def test_the_outline_of_what_has_a_box_is_not_kept():
     assert ["segmentation" in entry for entry in parsed.annotations["7"]] == [False, True]
 
 
-@pytest.mark.parametrize("bbox", [{}, {"bbox": []}, {"bbox": None}])
+NO_AREA = [[0, 0, 0, 0], [3, 3, 5, 0], [3, 3, -5, -5], [math.nan] * 4, [0, 0, 10**400, 9]]
+
+
+@pytest.mark.parametrize(
+    "bbox", [{}, {"bbox": []}, {"bbox": None}, *({"bbox": each} for each in NO_AREA)]
+)
 def test_without_a_box_polygons_give_it(storage, bbox):
     polygons = [[10, 5, 20.5, 5, 20, 9], [30, 2, 31, 8, 29, 8]]
     (found,) = read(storage, dataset(bbox | {"segmentation": polygons}))
@@ -117,6 +123,11 @@ def test_without_any_box_it_is_around_the_visible_keypoints(storage):
     keypoints = [12, 10, 2, 0, 0, 0, 13.5, 90, 1, 20, 8, 2]
     data = dataset({"keypoints": keypoints, "num_keypoints": 3})
     assert read(storage, data) == [Annotation("Schiff (groß)", (12.0, 8.0, 20.0, 10.0))]
+
+
+def test_a_box_without_area_gives_way_to_keypoints(storage):
+    (found,) = read(storage, dataset({"bbox": [0, 0, 0, 0], "keypoints": [12, 8, 2, 20, 9, 2]}))
+    assert found.bbox_xyxy_px == (12.0, 8.0, 20.0, 9.0)
 
 
 @pytest.mark.parametrize("keypoints", [[12, 8, 2], [12, 8, 2, 20, 8, 2], [12, 8, 2, 12, 9, 2]])
@@ -182,6 +193,13 @@ def test_ids_may_be_numbers_here_and_texts_there(storage):
     assert len(read(storage, data)) == 1
 
 
+def test_ids_may_be_whole_numbers_with_a_point(storage):
+    """As pandas writes them where one was missing once."""
+    data = dataset({"bbox": [1, 1, 5, 5], "image_id": 7.0, "category_id": 3.0})
+    assert len(read(storage, data)) == 1
+    assert len(read(storage, dataset({"bbox": [1, 1, 5, 5]}, id=7.0))) == 1
+
+
 def test_ids_that_occur_twice_are_refused(storage):
     with pytest.raises(AnnotationError, match="two of 'images' have the id 8"):
         read(storage, dataset(id="8"))
@@ -203,7 +221,11 @@ RLE = {"size": [HEIGHT, WIDTH], "counts": [0, WIDTH * HEIGHT]}
         ({"bbox": {"x": 1}}, ["bbox is {'x': 1}"]),
         ({"category_id": 4}, ["category_id 4 is unknown", "list it in 'categories'"]),
         ({"category_id": None}, ["category_id is None"]),
+        ({"category_id": 3.5}, ["category_id is 3.5", "give a whole number or a text"]),
+        ({"category_id": math.nan}, ["category_id is nan"]),
         ({"image_id": [7]}, ["image_id is [7]"]),
+        ({"image_id": 9}, ["annotation 100", "image_id 9 is unknown", "list it in 'images'"]),
+        ({"image_id": True}, ["image_id is True"]),
         ({"iscrowd": "yes"}, ["'yes' is not a number"]),
         ({"segmentation": [[1, 2, 3, 4, 5]]}, ["polygon is [1, 2, 3, 4, 5]"]),
         ({"segmentation": "x"}, ["segmentation is 'x'"]),

@@ -1,6 +1,5 @@
 """Damaged label files: each is read or refused; none fails in another way, or loses an object."""
 
-import math
 import os
 import random
 
@@ -62,9 +61,6 @@ def check(annotation, width_px, height_px):
     assert 0 <= x0 <= x1 <= width_px
     assert 0 <= y0 <= y1 <= height_px
     assert annotation.is_point or (x0 < x1 and y0 < y1)
-    assert annotation.corners_px is None or len(annotation.corners_px) == 4
-    for x, y in annotation.corners_px or ():
-        assert math.isfinite(x) and math.isfinite(y)
 
 
 @pytest.mark.parametrize("name", FILES)

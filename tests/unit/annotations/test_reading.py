@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from lae_tasks.annotations import FORMATS, AnnotationError, read_annotations
+from lae_tasks.annotations import FORMATS, AnnotationError, label_file, read_annotations
 from lae_tasks.errors import ConfigError
 
 NWPU = "\n".join(
@@ -31,11 +31,10 @@ def test_boxes_are_clipped_and_what_is_left_out_is_counted(storage):
     assert found.unusable == 6
 
 
-def test_corners_stay_as_the_data_set_has_them(storage):
+def test_an_oriented_box_counts_by_its_envelope(storage):
     storage.write("1.txt", b"-2 10 40 10 40 30 -2 30 plane 0\n1 1 nan 1 5 5 1 5 plane 0")
     found = read_annotations(storage, "dota", "", "1.png", 100, 80)
     assert found.items[0].bbox_xyxy_px == (0.0, 10.0, 40.0, 30.0)
-    assert found.items[0].corners_px[0] == (-2.0, 10.0)
     assert found.unusable == 1
 
 
@@ -55,6 +54,15 @@ def test_a_point_lies_inside_or_is_counted(storage, x, inside):
 @pytest.mark.parametrize("name", set(FORMATS) - {"coco", "xview"})
 def test_an_image_without_a_label_file_is_unknown(storage, name):
     assert read_annotations(storage, name, "labels", "1.png", 100, 80) is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_file_that_is_read_is_the_one_that_is_told(storage, name):
+    key = label_file(name, "data/labels", "images/1.png")
+    storage.write(key, b"?")
+    storage.write("data.yaml", b"names: [plane]")
+    with pytest.raises(AnnotationError, match=f"^{key}"):
+        read_annotations(storage, name, "data/labels", "images/1.png", 100, 80)
 
 
 def test_a_location_that_is_a_file_has_no_label_files(storage):

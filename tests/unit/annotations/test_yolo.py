@@ -30,10 +30,8 @@ def test_boxes_oriented_boxes_and_outlines(storage):
     plane, turned, segment = read(storage, TEXT)
     assert plane == Annotation("plane", (75.0, 25.0, 125.0, 75.0))
     assert turned.category == "no"
-    assert turned.corners_px[0] == pytest.approx((0.780811 * WIDTH, 0.74 * HEIGHT))
     assert turned.bbox_xyxy_px == pytest.approx((-2.0, 74.0, 156.4742, 76.0))
     assert segment.bbox_xyxy_px == pytest.approx((20.0, 10.0, 40.0, 40.0))
-    assert segment.corners_px is None
 
 
 @given(st.tuples(*[st.floats(0, 1)] * 4))
@@ -62,6 +60,57 @@ def test_names_lie_with_the_labels_or_above(storage, names, names_key):
         "no",
         "no",
     ]
+
+
+POSE_YAML = b"names: [plane, no]\nkpt_shape: [2, 3]\n"
+BOX = "0 0.5 0.5 0.25 0.5"
+
+
+@pytest.mark.parametrize(
+    ("shape", "points"),
+    [
+        ("[2, 3]", " 0.1 0.2 2 0.3 0.4 0"),  # 11 fields: an outline, if the shape were not known
+        ("[2, 2]", " 0.1 0.2 0.3 0.4"),  # 9 fields: an oriented box
+        ("[2, 3]", " 300 200 2 300 200 0"),
+        ("[2, 3]", ""),
+    ],
+)
+def test_of_a_pose_the_box_is_read(storage, shape, points):
+    names = POSE_YAML.replace(b"[2, 3]", shape.encode())
+    assert read(storage, (BOX + points).encode(), names) == [
+        Annotation("plane", (75.0, 25.0, 125.0, 75.0))
+    ]
+
+
+def test_of_a_pose_another_row_is_refused(storage):
+    with pytest.raises(AnnotationError, match=r"P1.txt, line 2: .* has 9 fields; write .* and 6 n"):
+        read(storage, f"{BOX}\n{BOX} 1 1 1 1".encode(), POSE_YAML)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "17",
+        "[17]",
+        "[0, 3]",
+        "[-1, 3]",
+        "[17, 4]",
+        "[a, 3]",
+        "[2.5, 2]",
+        "{a: 1}",
+        f"[{'9' * 5000}, 3]",
+    ],
+)
+def test_a_shape_of_keypoints_that_is_none_is_told(storage, shape):
+    with pytest.raises(AnnotationError, match=r"^dota8/data.yaml: .*such as \[17, 3\]$"):
+        read(storage, TEXT, f"names: [plane, no]\nkpt_shape: {shape}".encode())
+
+
+def test_a_name_of_spaces_is_none(storage):
+    for names, key in ((b"names: [' ', no]", "data.yaml"), (b" \nno", "classes.txt")):
+        with pytest.raises(AnnotationError, match="class 0 has no name"):
+            read(storage, TEXT, names, f"dota8/labels/{key}")
+        storage.delete(f"dota8/labels/{key}")
 
 
 def test_the_nearest_names_count(storage):
