@@ -102,7 +102,9 @@ def main() -> None:
             for name, settings in by_name.items():
                 found[name] = measure(settings, store, truth, folder / f"release {name}")
     figures = list(found["local"])
-    table = Table("namer", *(Column(figure, justify="right") for figure in figures))
+    table = Table(
+        "namer", *(Column(figure, justify="right", overflow="fold") for figure in figures)
+    )
     for name, values in found.items():
         table.add_row(name, *(_shown(values[figure]) for figure in figures))
     Console().print(table)
