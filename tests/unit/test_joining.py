@@ -90,6 +90,47 @@ def test_a_fragment_at_the_border_goes_with_the_whole() -> None:
     assert thing.bbox_xyxy_px == (90, 20, 180, 80)
 
 
+def test_a_fragment_does_not_make_one_thing_of_two_that_a_tile_kept_apart() -> None:
+    complex_of_buildings = rectangle((100, 200), (82, 0, 180, 100))
+    roof = rectangle((100, 200), (90, 20, 150, 80))
+    fragment = rectangle((100, 200), (100, 30, 120, 70))
+    views = [make_view(LEFT, fragment)]
+    views += [make_view(RIGHT, full) for full in (complex_of_buildings, roof)]
+    things = joined(views, 200, 100)
+    assert sorted(thing.bbox_xyxy_px for thing in things) == [(82, 0, 180, 100), (90, 20, 150, 80)]
+    assert sorted(len(thing.views) for thing in things) == [1, 2]  # the smaller one has it
+
+
+def test_what_one_tile_kept_apart_is_not_joined_by_way_of_others() -> None:
+    a, b, c = (0, 0, 200, 200), (50, 50, 200, 200), (70, 0, 200, 200)
+    large = rectangle((250, 300), (60, 60, 180, 120))
+    within_it = rectangle((250, 300), (85, 60, 150, 115))  # most of what B and C share of it
+    views = [make_view(a, large), make_view(a, within_it)]
+    views += [make_view(b, large), make_view(c, within_it)]
+    things = joined(views, 300, 250)
+    assert [thing.bbox_xyxy_px for thing in things] == [(60, 60, 180, 120), (85, 60, 150, 115)]
+    assert [len(thing.views) for thing in things] == [2, 2]
+
+
+def test_pieces_of_what_goes_around_a_tiles_border_are_one_thing() -> None:
+    u_shape = rectangle((100, 200), (20, 20, 140, 40), (20, 60, 140, 80), (120, 20, 140, 80))
+    upper = rectangle((100, 200), (20, 20, 140, 40))
+    lower = rectangle((100, 200), (20, 60, 140, 80))
+    views = [make_view(LEFT, upper), make_view(LEFT, lower), make_view(RIGHT, u_shape)]
+    (thing,) = joined(views, 200, 100)
+    assert thing.bbox_xyxy_px == (20, 20, 140, 80)
+    assert not thing.seen_in_part
+
+
+def test_a_part_that_a_tile_shows_whole_stays_a_thing_of_its_own() -> None:
+    both = rectangle((100, 200), (85, 20, 150, 60), (85, 70, 150, 80), (140, 20, 150, 80))
+    upper = rectangle((100, 200), (85, 20, 115, 60))  # not cut: nothing of it lies beyond
+    lower = rectangle((100, 200), (85, 70, 115, 80))
+    views = [make_view(LEFT, upper), make_view(LEFT, lower), make_view(RIGHT, both)]
+    things = joined(views, 200, 100)
+    assert sorted(len(thing.views) for thing in things) == [1, 2]
+
+
 def test_a_car_at_the_border_is_no_part_of_the_car_park() -> None:
     park = rectangle((100, 200), (82, 0, 200, 100))
     car = rectangle((100, 200), (112, 20, 120, 26))
