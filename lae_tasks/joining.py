@@ -17,6 +17,7 @@ from lae_tasks.choice import is_one_thing, quality
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, Scene, Tile, WindowPx
 from lae_tasks.geometry import Mask, box_overlap, clip, decode_mask, mask_in_window
+from lae_tasks.rle import union
 
 #: A mask that ends closer to its tile's border, as a share of the tile's side, may end there only
 #: because the tile does: models do not paint to the last pixel.
@@ -47,7 +48,7 @@ class View:
 
 @dataclass(frozen=True)
 class Thing:
-    """An object in a scene; the mask is bool, of its box's size.
+    """An object in a scene; the mask is RLE of its box's size.
 
     Attributes:
         views: What the tiles show of it; the scores are those of the first.
@@ -56,7 +57,8 @@ class Thing:
 
     views: tuple[View, ...]
     bbox_xyxy_px: BoxPx
-    mask: Mask
+    mask_rle: str
+    area_px: int
     seen_in_part: bool
 
 
@@ -278,27 +280,39 @@ def _part_in(view: View, window_px: WindowPx) -> _Part:
 def _thing(views: Sequence[View], scene: Scene) -> Thing:
     """What the views show together; the best whole view, if it shows most of that."""
     lefts, tops, rights, bottoms = zip(*(view.bbox_xyxy_px for view in views), strict=True)
-    x0, y0, x1, y1 = bbox = min(lefts), min(tops), max(rights), max(bottoms)
-    together = np.zeros((y1 - y0, x1 - x0), dtype=bool)
-    for view in views:
-        left, top, right, bottom = view.bbox_xyxy_px
-        part = decode_mask(view.mask_rle, view.bbox_xyxy_px)
-        together[top - y0 : bottom - y0, left - x0 : right - x0] |= part
-    enough_px = _MOST * np.count_nonzero(together)
+    bbox = min(lefts), min(tops), max(rights), max(bottoms)
+    mask_rle, area_px = _together(views, bbox)
     # A prompt that several tiles were asked about is whole on none of them.
     single = len(views) == 1 or views[0].prompt is None
     whole = [
         view
         for view in views
-        if single and view.area_px >= enough_px and not _cut_sides(view, scene).any()
+        if single and view.area_px >= _MOST * area_px and not _cut_sides(view, scene).any()
     ]
     if whole:
         best = max(whole, key=quality)
-        mask = decode_mask(best.mask_rle, best.bbox_xyxy_px)
-        return Thing(_first(best, views), best.bbox_xyxy_px, mask, seen_in_part=False)
+        return Thing(
+            _first(best, views), best.bbox_xyxy_px, best.mask_rle, best.area_px, seen_in_part=False
+        )
     largest = max(views, key=lambda view: view.area_px)
     in_part = any(_goes_on(view, bbox, scene) for view in views)
-    return Thing(_first(largest, views), bbox, together, in_part)
+    return Thing(_first(largest, views), bbox, mask_rle, area_px, in_part)
+
+
+def _together(views: Sequence[View], bbox_xyxy_px: BoxPx) -> tuple[str, int]:
+    """The union of the views' masks, of the size of the box around them, and its pixels."""
+    if len(views) == 1:
+        return views[0].mask_rle, views[0].area_px
+    x0, y0, x1, y1 = bbox_xyxy_px
+    placed = (
+        (
+            decode_mask(view.mask_rle, view.bbox_xyxy_px),
+            view.bbox_xyxy_px[0] - x0,
+            view.bbox_xyxy_px[1] - y0,
+        )
+        for view in views
+    )
+    return union(placed, x1 - x0, y1 - y0)
 
 
 def _first(view: View, views: Sequence[View]) -> tuple[View, ...]:

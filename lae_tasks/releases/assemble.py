@@ -25,13 +25,13 @@ from lae_tasks.contracts import (
     WindowPx,
     review_item_id,
 )
-from lae_tasks.formats.coco import rle_in_frame
 from lae_tasks.geometry import Mask, box_overlap, decode_mask, mask_bbox, mask_in_window
 from lae_tasks.georeference import Georeference, place_of
 from lae_tasks.names import spelled
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.rle import rle_in_frame
 from lae_tasks.state import State
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """One object, one region: synthetic scenes cut at many offsets hold as many objects as uncut."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from demo.scenes import generate_scene
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, PromptType, WindowPx
-from lae_tasks.geometry import Mask, encode_mask, mask_bbox, tile_windows
+from lae_tasks.geometry import Mask, decode_mask, encode_mask, mask_bbox, tile_windows
 from lae_tasks.joining import Thing, View, join
 from tests.records import make_scene, make_tile
 
@@ -50,7 +51,7 @@ def test_parts_of_what_no_tile_shows_whole_are_put_together() -> None:
     full = rectangle((100, 200), (20, 40, 180, 60))
     (thing,) = joined([make_view(LEFT, full), make_view(RIGHT, full)], 200, 100)
     assert thing.bbox_xyxy_px == (20, 40, 180, 60)
-    assert thing.mask.all()
+    assert thing.area_px == 160 * 20 == decode_mask(thing.mask_rle, thing.bbox_xyxy_px).sum()
     assert not thing.seen_in_part
     assert len(thing.views) == 2
 
@@ -204,6 +205,22 @@ def test_a_prompt_has_one_region_however_its_views_agree() -> None:
     assert things[0].bbox_xyxy_px == (10, 10, 190, 90)
 
 
+def test_a_thing_as_large_as_its_scene_takes_no_more_memory_than_its_tiles() -> None:
+    side = 6000
+    views = []
+    for x, y, width, height in tile_windows(side, side, 1000, 200):
+        sea = np.ones((height, width), dtype=bool)
+        bbox = (x, y, x + width, y + height)
+        tile = make_tile((x, y, width, height))
+        views.append(View(tile, bbox, encode_mask(sea), sea.size, 0.9, 1.0))
+    tracemalloc.start()
+    (thing,) = joined([*views], side, side)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert thing.area_px == side**2
+    assert peak < side**2 / 2, "bytes; the scene drawn would be twice that at least"
+
+
 def test_a_scene_without_views_has_no_things() -> None:
     assert joined([], 200, 100) == []
 
@@ -247,7 +264,7 @@ def test_cut_scenes_hold_as_many_instances_as_uncut_ones() -> None:
         frames = [(thing, rectangle((size, size))) for thing in things]
         for thing, frame in frames:
             x0, y0, x1, y1 = thing.bbox_xyxy_px
-            frame[y0:y1, x0:x1] = thing.mask
+            frame[y0:y1, x0:x1] = decode_mask(thing.mask_rle, thing.bbox_xyxy_px)
         for number, full in enumerate(masks):
             if seen.get(number, 0) < 2:
                 continue
