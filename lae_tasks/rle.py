@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import BoxPx, WindowPx
-from lae_tasks.geometry import Mask, mask_in_window
+from lae_tasks.geometry import Mask, clip
 
 
 def rle_in_frame(mask: Mask, left_px: int, top_px: int, width_px: int, height_px: int) -> str:
@@ -84,20 +84,36 @@ class Runs:
 
     def window(self, window_px: WindowPx) -> Mask:
         """What a window of the scene shows of it: bool (window height, window width)."""
-        x0, y0, x1, y1 = self._bbox_xyxy_px
-        left, right = max(window_px[0], x0), min(window_px[0] + window_px[2], x1)
-        rows, columns = y1 - y0, max(0, right - left)
-        first = (left - x0) * rows
-        end = first + columns * rows
+        x, y, width, height = window_px
+        shown = np.zeros((height, width), dtype=bool)
+        box = clip(self._bbox_xyxy_px, window_px)
+        if box:
+            x0, y0, x1, y1 = box
+            shown[y0 - y : y1 - y, x0 - x : x1 - x] = self._part(box)
+        return shown
+
+    def _part(self, bbox_xyxy_px: BoxPx) -> Mask:
+        """What a box within its own shows."""
+        x, y, _, bottom = self._bbox_xyxy_px
+        x0, y0, x1, y1 = bbox_xyxy_px
+        rows = bottom - y
+        begin, end = (x0 - x) * rows, (x1 - x) * rows
         runs = slice(
-            np.searchsorted(self._stops, first, "right"), np.searchsorted(self._starts, end)
+            np.searchsorted(self._stops, begin, "right"), np.searchsorted(self._starts, end)
         )
-        edges = np.zeros(columns * rows + 1, dtype=np.int8)
-        edges[np.maximum(self._starts[runs], first) - first] += 1
-        edges[np.minimum(self._stops[runs], end) - first] -= 1
-        np.cumsum(edges, dtype=np.int8, out=edges)
-        shown = edges[:-1].view(np.bool_).reshape(columns, rows).T
-        return mask_in_window(shown, (left, y0, left + columns, y1), window_px)
+        starts, stops = np.maximum(self._starts[runs], begin), np.minimum(self._stops[runs], end)
+        # Where a run goes on in the next column, it is parted.
+        seams = np.arange(begin + rows, end, rows)
+        inside = np.searchsorted(starts, seams) > np.searchsorted(stops, seams, "right")
+        starts, stops = (np.sort(np.concatenate([e, seams[inside]])) for e in (starts, stops))
+        column = (starts - begin) // rows
+        above = begin + column * rows + y0 - y
+        first, last = (np.clip(each - above, 0, y1 - y0) for each in (starts, stops))
+        seen = first < last
+        edges = np.zeros((x1 - x0, y1 - y0 + 1), dtype=np.int8)
+        edges[column[seen], first[seen]] = 1
+        edges[column[seen], last[seen]] = -1
+        return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_).T
 
 
 def _lengths(mask_rle: str) -> npt.NDArray[np.int64]:
