@@ -115,11 +115,15 @@ def _without_small_regions(
 
 
 def _cleaned(proposal: MaskProposal, image: Image, min_area_px: int) -> MaskProposal:
-    # Around the box as much as no hole has, so that what surrounds the mask is not taken for one.
+    height, width = image.shape[:2]
+    # Around the box as much as no hole has, so that what surrounds the mask is not taken for one:
+    # a strip of the margin's breadth is at least as long, unless the image itself is narrower.
     margin = math.ceil(math.sqrt(min_area_px))
+    if margin > min(height, width):
+        margin = max(height, width)
     x0, y0, x1, y1 = proposal.bbox_xyxy_px
     left, top = max(0, x0 - margin), max(0, y0 - margin)
-    right, bottom = min(image.shape[1], x1 + margin), min(image.shape[0], y1 + margin)
+    right, bottom = min(width, x1 + margin), min(height, y1 + margin)
     window = (left, top, right - left, bottom - top)
     mask = mask_in_window(proposal.mask, proposal.bbox_xyxy_px, window)
     mask, filled = remove_small_regions(mask, min_area_px, mode="holes")

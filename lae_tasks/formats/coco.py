@@ -12,12 +12,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from lae_tasks.config import ReleaseConfig
 from lae_tasks.contracts import BoxPx
-from lae_tasks.geometry import Mask
 from lae_tasks.releases.dataset import Annotation, Dataset, ReleaseImage
 
 PATH = "coco/instances.json"
@@ -100,34 +96,3 @@ def xywh(bbox_xyxy_px: BoxPx) -> list[int]:
     """COCO's way of writing a box: x, y, width, height."""
     x0, y0, x1, y1 = bbox_xyxy_px
     return [x0, y0, x1 - x0, y1 - y0]
-
-
-def rle_in_frame(mask: Mask, left_px: int, top_px: int, width_px: int, height_px: int) -> str:
-    """COCO compressed RLE of a small mask placed in a large frame, without drawing the frame.
-
-    Args:
-        mask: bool (h, w); it must lie inside the frame.
-        left_px: Column of the frame at which the mask begins.
-        top_px: Row of the frame at which the mask begins.
-        width_px: Width of the frame.
-        height_px: Height of the frame.
-
-    Returns:
-        The `counts` that pycocotools would give for the drawn frame.
-    """
-    # COCO counts column by column, beginning with the zeros.
-    edges = np.diff(np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    starts, stops = (
-        (columns + left_px) * height_px + rows + top_px
-        for columns, rows in (np.nonzero(edges == 1), np.nonzero(edges == -1))
-    )
-    apart = np.ones(len(starts) + 1, dtype=bool)
-    apart[1:-1] = starts[1:] != stops[:-1]  # runs that meet at the frame's edge are one
-    borders = np.ravel(np.column_stack([starts[apart[:-1]], stops[apart[1:]]]))
-    counts = np.diff(np.concatenate([[0], borders, [width_px * height_px]]))
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    size = [height_px, width_px]
-    rle = coco_mask.frPyObjects({"size": size, "counts": counts.tolist()}, *size)
-    compressed: bytes = rle["counts"]
-    return compressed.decode("ascii")

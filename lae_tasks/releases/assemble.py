@@ -21,16 +21,15 @@ from lae_tasks.contracts import (
     Tile,
     Verdict,
     VerdictAction,
-    WindowPx,
     review_item_id,
 )
 from lae_tasks.duplicates import Shapes
-from lae_tasks.formats.coco import rle_in_frame
-from lae_tasks.geometry import Mask, decode_mask, mask_bbox, mask_in_window
+from lae_tasks.geometry import Mask, clip, decode_mask, encode_mask, mask_bbox
 from lae_tasks.georeference import Georeference, place_of
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.rle import Runs, rle_in_frame
 from lae_tasks.state import State
 from lae_tasks.vocabulary import Vocabulary
 
@@ -47,15 +46,31 @@ _SAME_BOX_IOU = 0.7
 
 @dataclass(frozen=True)
 class _Object:
-    """A thing on the ground; `mask` is bool, of the size of its box in scene pixels."""
+    """A thing on the ground; `mask_rle` is of the size of its box in scene pixels."""
 
     region_id: str
     scene_id: str
     category: str
     bbox_xyxy_px: BoxPx
-    mask: Mask
+    mask_rle: str
+    area_px: int
     score: float
     source: str
+
+    @property
+    def is_rectangle(self) -> bool:
+        return self.area_px == _size_px(self.bbox_xyxy_px)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a tile shows of an object: box and RLE in the tile's pixels."""
+
+    tile: Tile
+    item: _Object
+    bbox_xyxy_px: BoxPx
+    mask_rle: str
+    area_px: int
 
 
 def assemble(state: State, config: Config, parent: ReleaseManifest | None = None) -> Dataset:
@@ -85,12 +100,12 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
     annotations = tuple(
         _annotation(
             number,
-            item,
-            image_of[tile.tile_id],
-            number_of[item.category],
-            places.get(item.scene_id),
+            each,
+            image_of[each.tile.tile_id].image_id,
+            number_of[each.item.category],
+            places.get(each.item.scene_id),
         )
-        for number, (tile, item) in enumerate(shown, start=1)
+        for number, each in enumerate(shown, start=1)
     )
     images = tuple(image_of.values())
     return Dataset(images, annotations, categories, dict(sorted(left_out.items())))
@@ -141,7 +156,8 @@ def _by_engine(region: Region, decision: Decision, category: str | None) -> _Obj
         scene_id=region.scene_id,
         category=category,
         bbox_xyxy_px=region.bbox_xyxy_px,
-        mask=decode_mask(region.mask_rle, region.bbox_xyxy_px),
+        mask_rle=region.mask_rle,
+        area_px=region.area_px,
         score=round(decision.confidence, 6),
         source=f"engine:{decision.rule}",
     )
@@ -159,19 +175,19 @@ def _by_steward(
     if region is None and verdict.action is not VerdictAction.ADD:
         return None
     bbox = verdict.bbox_xyxy_px
-    if region is None:
-        mask = _rectangle(bbox)
-    elif bbox == (sent or region).bbox_xyxy_px:  # as the steward saw it: not moved
-        bbox, mask = region.bbox_xyxy_px, decode_mask(region.mask_rle, region.bbox_xyxy_px)
+    if region and bbox == (sent or region).bbox_xyxy_px:  # as the steward saw it: not moved
+        bbox, mask_rle, area_px = region.bbox_xyxy_px, region.mask_rle, region.area_px
     else:
-        bbox = _beyond_tile(bbox, sent, region) if sent else bbox
-        mask = adjusted_mask(region, bbox)
+        bbox = _beyond_tile(bbox, sent, region) if sent and region else bbox
+        mask = adjusted_mask(region, bbox) if region else _rectangle(bbox)
+        mask_rle, area_px = encode_mask(mask), int(mask.sum())
     return _Object(
         region_id=verdict.region_id,
         scene_id=verdict.scene_id,
         category=category,
         bbox_xyxy_px=bbox,
-        mask=mask,
+        mask_rle=mask_rle,
+        area_px=area_px,
         score=1.0,
         source=STEWARD,
     )
@@ -204,11 +220,11 @@ def _without_twins(
         left_out: Counts what goes.
     """
     # The steward's before the engine's; among these, a real mask before a drawn rectangle.
-    order = sorted(items, key=lambda o: (o.source != STEWARD, bool(o.mask.all()), o.region_id))
+    order = sorted(items, key=lambda o: (o.source != STEWARD, o.is_rectangle, o.region_id))
     shapes = Shapes(
         np.array([item.bbox_xyxy_px for item in order], dtype=np.int64),
-        lambda number: order[number].mask,
-        np.array([item.mask.sum() for item in order], dtype=np.int64),
+        lambda number: decode_mask(order[number].mask_rle, order[number].bbox_xyxy_px),
+        np.array([item.area_px for item in order], dtype=np.int64),
     )
     stewards: defaultdict[str, list[int]] = defaultdict(list)
     kept = []
@@ -248,6 +264,11 @@ def _greatest(shapes: Shapes, number: int, others: Sequence[int], measure: Measu
     return float(overlaps.max(initial=0.0))
 
 
+def _size_px(bbox_xyxy_px: BoxPx) -> int:
+    x0, y0, x1, y1 = bbox_xyxy_px
+    return (x1 - x0) * (y1 - y0)
+
+
 def _rectangle(bbox_xyxy_px: BoxPx) -> Mask:
     x0, y0, x1, y1 = bbox_xyxy_px
     return np.ones((y1 - y0, x1 - x0), dtype=bool)
@@ -260,11 +281,11 @@ def adjusted_mask(region: Region, bbox_xyxy_px: BoxPx) -> Mask:
         bool, of the size of the new box.
     """
     x0, y0, x1, y1 = bbox_xyxy_px
-    old = decode_mask(region.mask_rle, region.bbox_xyxy_px)
-    cut = mask_in_window(old, region.bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0))
+    cut = Runs(region.mask_rle, region.bbox_xyxy_px).window((x0, y0, x1 - x0, y1 - y0))
     # Compared with the mask itself, not with the box: an airplane fills a quarter of its own box.
-    keeps_its_pixels = cut.sum() >= _MIN_COVER * old.sum()
-    fills_the_box = cut.mean() >= _MIN_COVER * old.mean()
+    keeps_its_pixels = cut.sum() >= _MIN_COVER * region.area_px
+    filled = region.area_px / _size_px(region.bbox_xyxy_px)
+    fills_the_box = cut.mean() >= _MIN_COVER * filled
     return cut if keeps_its_pixels and fills_the_box else _rectangle(bbox_xyxy_px)
 
 
@@ -310,7 +331,7 @@ def _shown(
     tiles: Sequence[Tile],
     min_share: float,
     left_out: Counter[str],
-) -> list[tuple[Tile, _Object]]:
+) -> list[_Shown]:
     """Which object is annotated on which tile, in the order of tiles and region ids.
 
     An object that no tile shows enough of is annotated on those that show most of it: enough of
@@ -319,65 +340,68 @@ def _shown(
     of_scene: defaultdict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
         of_scene[tile.scene_id].append(tile)
-    on_tile: defaultdict[str, list[_Object]] = defaultdict(list)
+    on_tile: defaultdict[str, list[_Shown]] = defaultdict(list)
     for scene_id, items in objects.items():
         for item in items:
-            share_on = {tile.tile_id: _share(item, tile) for tile in of_scene[scene_id]}
-            best = max(share_on, key=share_on.__getitem__, default=None)
-            if best is None or share_on[best] == 0:
+            # Parts, not the whole: an object may be as large as its scene.
+            runs = Runs(item.mask_rle, item.bbox_xyxy_px)
+            touched = [t for t in of_scene[scene_id] if clip(item.bbox_xyxy_px, t.window_px)]
+            seen = [(tile, int(_part(runs, item, tile).sum())) for tile in touched]
+            best_px = max((area_px for _, area_px in seen), default=0)
+            if not best_px:
                 left_out["no tile shows it"] += 1
-                continue
-            for tile_id, share in share_on.items():
-                if share >= max(min_share * share_on[best], 1e-9):
-                    on_tile[tile_id].append(item)
-    return [(tile, item) for tile in tiles for item in on_tile[tile.tile_id]]
+            for tile, area_px in seen:
+                if area_px and area_px >= min_share * best_px:
+                    on_tile[tile.tile_id].append(_on(tile, item, _part(runs, item, tile)))
+    return [each for tile in tiles for each in on_tile[tile.tile_id]]
 
 
-def _share(item: _Object, tile: Tile) -> float:
-    """The share of the object's mask that a tile shows."""
-    part = _part(item, tile.window_px)[0]
-    return float(part.sum() / item.mask.sum()) if part.size else 0.0
+def _part(runs: Runs, item: _Object, tile: Tile) -> Mask:
+    """The object's mask in that part of its box that the tile shows."""
+    x0, y0, x1, y1 = clip(item.bbox_xyxy_px, tile.window_px) or (0, 0, 0, 0)
+    return runs.window((x0, y0, x1 - x0, y1 - y0))
 
 
-def _part(item: _Object, window_px: WindowPx) -> tuple[Mask, BoxPx]:
-    """The object's mask as far as the window shows it, and that part's box in the window."""
-    x, y, width, height = window_px
-    x0, y0, x1, y1 = item.bbox_xyxy_px
-    left, top = max(x0, x), max(y0, y)
-    right, bottom = max(left, min(x1, x + width)), max(top, min(y1, y + height))
-    part = item.mask[top - y0 : bottom - y0, left - x0 : right - x0]
-    return part, (left - x, top - y, right - x, bottom - y)
+def _on(tile: Tile, item: _Object, part: Mask) -> _Shown:
+    x, y, width, height = tile.window_px
+    left, top = max(item.bbox_xyxy_px[0] - x, 0), max(item.bbox_xyxy_px[1] - y, 0)
+    x0, y0, x1, y1 = 0, 0, *part.shape[::-1]
+    if part.size < _size_px(item.bbox_xyxy_px):
+        x0, y0, x1, y1 = mask_bbox(part)  # cut by the tile's edge: what is left has its own box
+    return _Shown(
+        tile=tile,
+        item=item,
+        bbox_xyxy_px=(left + x0, top + y0, left + x1, top + y1),
+        mask_rle=rle_in_frame(part, left, top, width, height),
+        area_px=int(part.sum()),
+    )
 
 
 def _annotation(
     number: int,
-    item: _Object,
-    image: ReleaseImage,
+    shown: _Shown,
+    image_id: int,
     category_id: int,
     place: Georeference | None,
 ) -> Annotation:
-    part, box = _part(item, image.window_px)
-    left, top = box[:2]
-    if part.shape != item.mask.shape:  # cut by the tile's edge: what is left has its own box
-        x0, y0, x1, y1 = mask_bbox(part)
-        box = (left + x0, top + y0, left + x1, top + y1)
+    item = shown.item
     x0, y0, x1, y1 = item.bbox_xyxy_px
     middle = (x0 + x1) / 2, (y0 + y1) / 2
     pixel_m2 = place.pixel_area_m2(*middle) if place else None
     lon_lat = place.lon_lat(*middle) if place else None
     return Annotation(
         annotation_id=number,
-        image_id=image.image_id,
+        image_id=image_id,
         region_id=item.region_id,
         category_id=category_id,
         category=item.category,
-        bbox_xyxy_px=box,
-        mask_rle=rle_in_frame(part, left, top, image.width_px, image.height_px),
-        area_px=int(part.sum()),
+        bbox_xyxy_px=shown.bbox_xyxy_px,
+        mask_rle=shown.mask_rle,
+        area_px=shown.area_px,
         bbox_scene_xyxy_px=item.bbox_xyxy_px,
         score=item.score,
         source=item.source,
         # Rounded to what means something: a square decimetre, and a centimetre on the ground.
-        area_m2=round(float(item.mask.sum()) * pixel_m2, 2) if pixel_m2 else None,
+        area_m2=round(item.area_px * pixel_m2, 2) if pixel_m2 else None,
         lon_lat=(round(lon_lat[0], 7), round(lon_lat[1], 7)) if lon_lat else None,
     )

@@ -10,11 +10,12 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile, VerdictAction
-from lae_tasks.geometry import clip, decode_mask, mask_in_window
+from lae_tasks.geometry import clip
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
 from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.rle import Runs
 from lae_tasks.state import State
 
 #: One constant name: Label Studio shows a prediction only if its version is the project's.
@@ -217,8 +218,7 @@ def _mask(result_id: str, region: Region, tile: Tile) -> dict[str, Any]:
     """The mask's outline, drawn around the object so that nothing of it is hidden."""
     from label_studio_sdk.converter.brush import mask2rle  # takes seconds
 
-    mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
-    placed = mask_in_window(mask, region.bbox_xyxy_px, tile.window_px)
+    placed = Runs(region.mask_rle, region.bbox_xyxy_px).window(tile.window_px)
     outline = binary_dilation(placed, iterations=OUTLINE_PX) & ~placed
     return {
         "id": result_id,

@@ -177,8 +177,7 @@ def _fit(thing: Thing, prompt: Prompt) -> float | None:
 
 def _region(thing: Thing) -> Region:
     first = thing.views[0]
-    rle = encode_mask(thing.mask)
-    identity = f"{first.tile.tile_id}|{thing.bbox_xyxy_px}|{rle}"
+    identity = f"{first.tile.tile_id}|{thing.bbox_xyxy_px}|{thing.mask_rle}"
     prompt = first.prompt
     if prompt:
         identity += f"|{prompt.prompt_id}"
@@ -187,8 +186,8 @@ def _region(thing: Thing) -> Region:
         tile_id=first.tile.tile_id,
         scene_id=first.tile.scene_id,
         bbox_xyxy_px=thing.bbox_xyxy_px,
-        mask_rle=rle,
-        area_px=int(thing.mask.sum()),
+        mask_rle=thing.mask_rle,
+        area_px=thing.area_px,
         # Rounded: the last bits of a float are no finding.
         predicted_iou=round(min(1.0, max(0.0, first.predicted_iou)), 4),
         stability_score=round(min(1.0, max(0.0, first.stability_score)), 4),

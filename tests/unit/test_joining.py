@@ -1,5 +1,6 @@
 """One object, one region: synthetic scenes cut at many offsets hold as many objects as uncut."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from demo.scenes import generate_scene
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import BoxPx, Prompt, PromptType, WindowPx
-from lae_tasks.geometry import Mask, encode_mask, mask_bbox, tile_windows
+from lae_tasks.geometry import Mask, decode_mask, encode_mask, mask_bbox, tile_windows
 from lae_tasks.joining import Thing, View, join
 from tests.records import make_scene, make_tile
 
@@ -50,7 +51,7 @@ def test_parts_of_what_no_tile_shows_whole_are_put_together() -> None:
     full = rectangle((100, 200), (20, 40, 180, 60))
     (thing,) = joined([make_view(LEFT, full), make_view(RIGHT, full)], 200, 100)
     assert thing.bbox_xyxy_px == (20, 40, 180, 60)
-    assert thing.mask.all()
+    assert thing.area_px == 160 * 20 == decode_mask(thing.mask_rle, thing.bbox_xyxy_px).sum()
     assert not thing.seen_in_part
     assert len(thing.views) == 2
 
@@ -88,6 +89,47 @@ def test_a_fragment_at_the_border_goes_with_the_whole() -> None:
     fragment = rectangle((100, 200), (105, 20, 120, 50))  # the model saw only a corner of it
     (thing,) = joined([make_view(LEFT, fragment), make_view(RIGHT, whole)], 200, 100)
     assert thing.bbox_xyxy_px == (90, 20, 180, 80)
+
+
+def test_a_fragment_does_not_make_one_thing_of_two_that_a_tile_kept_apart() -> None:
+    complex_of_buildings = rectangle((100, 200), (82, 0, 180, 100))
+    roof = rectangle((100, 200), (90, 20, 150, 80))
+    fragment = rectangle((100, 200), (100, 30, 120, 70))
+    views = [make_view(LEFT, fragment)]
+    views += [make_view(RIGHT, full) for full in (complex_of_buildings, roof)]
+    things = joined(views, 200, 100)
+    assert sorted(thing.bbox_xyxy_px for thing in things) == [(82, 0, 180, 100), (90, 20, 150, 80)]
+    assert sorted(len(thing.views) for thing in things) == [1, 2]  # the smaller one has it
+
+
+def test_what_one_tile_kept_apart_is_not_joined_by_way_of_others() -> None:
+    a, b, c = (0, 0, 200, 200), (50, 50, 200, 200), (70, 0, 200, 200)
+    large = rectangle((250, 300), (60, 60, 180, 120))
+    within_it = rectangle((250, 300), (85, 60, 150, 115))  # most of what B and C share of it
+    views = [make_view(a, large), make_view(a, within_it)]
+    views += [make_view(b, large), make_view(c, within_it)]
+    things = joined(views, 300, 250)
+    assert [thing.bbox_xyxy_px for thing in things] == [(60, 60, 180, 120), (85, 60, 150, 115)]
+    assert [len(thing.views) for thing in things] == [2, 2]
+
+
+def test_pieces_of_what_goes_around_a_tiles_border_are_one_thing() -> None:
+    u_shape = rectangle((100, 200), (20, 20, 140, 40), (20, 60, 140, 80), (120, 20, 140, 80))
+    upper = rectangle((100, 200), (20, 20, 140, 40))
+    lower = rectangle((100, 200), (20, 60, 140, 80))
+    views = [make_view(LEFT, upper), make_view(LEFT, lower), make_view(RIGHT, u_shape)]
+    (thing,) = joined(views, 200, 100)
+    assert thing.bbox_xyxy_px == (20, 20, 140, 80)
+    assert not thing.seen_in_part
+
+
+def test_a_part_that_a_tile_shows_whole_stays_a_thing_of_its_own() -> None:
+    both = rectangle((100, 200), (85, 20, 150, 60), (85, 70, 150, 80), (140, 20, 150, 80))
+    upper = rectangle((100, 200), (85, 20, 115, 60))  # not cut: nothing of it lies beyond
+    lower = rectangle((100, 200), (85, 70, 115, 80))
+    views = [make_view(LEFT, upper), make_view(LEFT, lower), make_view(RIGHT, both)]
+    things = joined(views, 200, 100)
+    assert sorted(len(thing.views) for thing in things) == [1, 2]
 
 
 def test_a_car_at_the_border_is_no_part_of_the_car_park() -> None:
@@ -163,6 +205,22 @@ def test_a_prompt_has_one_region_however_its_views_agree() -> None:
     assert things[0].bbox_xyxy_px == (10, 10, 190, 90)
 
 
+def test_a_thing_as_large_as_its_scene_takes_no_more_memory_than_its_tiles() -> None:
+    side = 6000
+    views = []
+    for x, y, width, height in tile_windows(side, side, 1000, 200):
+        sea = np.ones((height, width), dtype=bool)
+        bbox = (x, y, x + width, y + height)
+        tile = make_tile((x, y, width, height))
+        views.append(View(tile, bbox, encode_mask(sea), sea.size, 0.9, 1.0))
+    tracemalloc.start()
+    (thing,) = joined([*views], side, side)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert thing.area_px == side**2
+    assert peak < side**2 / 2, "bytes; the scene drawn would be twice that at least"
+
+
 def test_a_scene_without_views_has_no_things() -> None:
     assert joined([], 200, 100) == []
 
@@ -206,7 +264,7 @@ def test_cut_scenes_hold_as_many_instances_as_uncut_ones() -> None:
         frames = [(thing, rectangle((size, size))) for thing in things]
         for thing, frame in frames:
             x0, y0, x1, y1 = thing.bbox_xyxy_px
-            frame[y0:y1, x0:x1] = thing.mask
+            frame[y0:y1, x0:x1] = decode_mask(thing.mask_rle, thing.bbox_xyxy_px)
         for number, full in enumerate(masks):
             if seen.get(number, 0) < 2:
                 continue

@@ -2,9 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from lae_tasks.config import ReleaseConfig
@@ -20,26 +17,6 @@ def dataset(tmp_path_factory):
     world = World(open_storage(str(tmp_path_factory.mktemp("store"))))
     world.add_scene(3)
     return assemble(world.state, world.config)
-
-
-@given(
-    st.integers(0, 2**32 - 1),
-    st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
-    st.integers(1, 9),
-    st.integers(1, 9),
-    st.integers(0, 3),
-    st.integers(0, 3),
-    st.integers(0, 3),
-    st.integers(0, 3),
-)
-def test_rle_in_frame_is_that_of_the_drawn_frame(
-    seed, share, height, width, left, top, right, bottom
-):
-    mask = np.random.default_rng(seed).random((height, width)) < share
-    frame = np.pad(mask, ((top, bottom), (left, right)))
-    drawn = coco_mask.encode(np.asfortranarray(frame, dtype=np.uint8))["counts"].decode()
-    rows, columns = frame.shape
-    assert coco.rle_in_frame(mask, left, top, columns, rows) == drawn
 
 
 def test_pycocotools_opens_the_file(dataset, tmp_path, capsys):

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,11 +7,11 @@ from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import Outcome, ReviewItem, VerdictAction
 from lae_tasks.formats import coco
-from lae_tasks.geometry import decode_mask, encode_mask, mask_in_window
+from lae_tasks.geometry import decode_mask, encode_mask, mask_in_window, tile_windows
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
 from lae_tasks.vocabulary import Vocabulary
-from tests.records import make_region
+from tests.records import make_region, make_tile
 from tests.unit.test_duplicates import moored
 
 
@@ -307,3 +308,27 @@ def test_categories_are_the_vocabulary_then_other_names_sorted(world):
     categories = assemble(world.state, config).categories
     names = [*config.vocabulary.names, "greenhouse", "windmill"]
     assert categories == tuple(Category(n, name) for n, name in enumerate(names, start=1))
+
+
+def test_an_object_as_large_as_its_scene_is_never_drawn(world):
+    side = 6000
+    sea = np.ones((side, side), dtype=bool)
+    sea[1000:1010, 1000:1010] = False
+    region = make_region(
+        bbox_xyxy_px=(0, 0, side, side), mask_rle=encode_mask(sea), area_px=int(sea.sum())
+    )
+    world.state.regions[region.region_id] = region
+    world.decide(region.region_id, Outcome.ACCEPT, "ship")
+    for window in tile_windows(side, side, 500, 100):
+        tile = make_tile(window)
+        world.state.tiles[tile.tile_id] = tile
+    del sea
+    tracemalloc.start()
+    dataset = assemble(world.state, world.config)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    on = [each for each in dataset.annotations if each.region_id == region.region_id]
+    # Windows of 500 px, 400 apart: of those that begin at 800 and 1000, two by two show the hole.
+    assert sorted({each.area_px for each in on}) == [500**2 - 100, 500**2]
+    assert len(on) == 15**2
+    assert peak < side**2 / 2, "bytes"
