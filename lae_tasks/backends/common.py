@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
     """Has the C library keep what a model's layer frees for the next one.
 
     It would give most of it back, and for every page that it takes again the kernel has to fill one
-    with zeros: on a CPU up to a fifth of the time.
+    with zeros: a fifth of the time that the demo's SAM takes, a tenth of its language model's.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl and macOS not
     for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):

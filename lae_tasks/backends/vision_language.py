@@ -139,7 +139,10 @@ class VisionLanguageModel:
         """What the model says after each prompt: always the likeliest token."""
         recorder = _Recorder(self._rivals)
         # Not `inputs.to`: that would keep the tensors on the device as long as the inputs.
-        there = {name: values.to(self._device) for name, values in inputs.items()}
+        there = {
+            name: values.to(self._device) if isinstance(values, torch.Tensor) else values
+            for name, values in inputs.items()
+        }
         self._model.generate(**there, logits_processor=LogitsProcessorList([recorder]))
         return [self._until_end(*row) for row in recorder.rows()]
 

@@ -1,9 +1,15 @@
-"""A small Qwen2.5-VL of random weights: another vision-language model than the demo's."""
+"""Vision-language models for tests: the demo's, the same cutting crops up, a small Qwen2.5-VL.
+
+The last has random weights, and says random things.
+"""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoTokenizer,
@@ -16,6 +22,15 @@ from transformers import (
 )
 
 from demo.stack.settings import REPO
+from lae_tasks.backends.lvlm import LocalClassifier
+from lae_tasks.backends.protocols import Image, Reply
+from lae_tasks.config_file import load_config
+from lae_tasks.prompt_template import load_template
+
+CONFIG = load_config(REPO / "demo" / "lae.yaml").classify.model_copy(update={"device": "cpu"})
+PROMPT = load_template("lae_paper")
+#: Crops of objects, and what they show; None for buildings, trees and rocks.
+Crops = tuple[list[Image], list[str | None]]
 
 _DEMO = REPO / "demo" / "models" / "lvlm"
 _MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -91,3 +106,36 @@ def write_qwen(folder: Path) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def write_patches(folder: Path) -> Path:
+    """Writes the demo's model so that it takes crops in up to four parts, as InternVL3 does."""
+    shutil.copytree(_DEMO, folder)
+    path = folder / "processor_config.json"
+    description = json.loads(path.read_text())
+    description["image_processor"] |= {"crop_to_patches": True, "max_patches": 4}
+    path.write_text(json.dumps(description))
+    return folder
+
+
+def classifier(folder: Path | None = None, **changes: object) -> LocalClassifier:
+    settings = {"dtype": "float32"} | changes
+    if folder:
+        settings["model"] = str(folder)
+    return LocalClassifier(CONFIG.model_copy(update=settings), threads=1)
+
+
+def odd_crops(images: Sequence[Image]) -> list[Image]:
+    """Crops of many sizes and shapes, in no order."""
+    shapes = ((60, 30), (200, 210), (31, 30), (90, 90), (28, 150), (130, 120), (64, 64), (33, 120))
+    return [
+        np.ascontiguousarray(np.resize(image, (*shape, 3)))
+        for image, shape in zip(images, shapes, strict=False)
+    ]
+
+
+def assert_alike(some: Sequence[Reply], others: Sequence[Reply]) -> None:
+    assert [reply.text for reply in some] == [reply.text for reply in others]
+    for one, other in zip(some, others, strict=True):
+        assert one.token_ends == other.token_ends
+        assert np.allclose(one.token_probabilities, other.token_probabilities, atol=1e-4)
