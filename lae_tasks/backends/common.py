@@ -55,6 +55,6 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether what failed may go through with less at a time."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # CPU tensors, cuBLAS and cuDNN have no error of their own for it.
-    told = str(error)
-    return any(words in told for words in ("not enough memory", "out of memory", "ALLOC_FAILED"))
+    # CPU tensors, CUDA's driver and cuBLAS have no error of their own for it.
+    words = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return any(each in str(error) for each in words)

@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lae_tasks.backends import lvlm
+from lae_tasks.backends.common import is_out_of_memory
 from lae_tasks.backends.protocols import Image
 from lae_tasks.backends.vision_language import VisionLanguageModel
 from lae_tasks.errors import ConfigError
@@ -178,7 +179,7 @@ def fail_above(
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:131] . DefaultCPUAllocator: not enough memory"
+            "[enforce fail at alloc_cpu.cpp:131] . DefaultCPUAllocator: can't allocate memory"
         ),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
         MemoryError(),
@@ -199,6 +200,14 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     asked.clear()
     assert_alike(list(namer.reply(images, PROMPT)), expected)
     assert asked == [2] * 13
+
+
+def test_what_torch_and_numpy_raise_is_known_as_a_lack_of_memory() -> None:
+    for allocate in (torch.empty, np.empty):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            allocate(2**50)
+        assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_a_crop_that_is_too_large_alone_has_a_problem(
