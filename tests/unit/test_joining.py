@@ -177,11 +177,12 @@ def test_a_prompts_thing_is_not_the_grids_too() -> None:
 
 def test_a_prompt_that_no_tile_shows_whole_is_all_of_its_views() -> None:
     runway = rectangle((100, 200), (10, 40, 190, 60))
-    stray = rectangle((100, 200), (130, 80, 140, 90))
+    narrower = rectangle((100, 200), (10, 45, 190, 55))
     views = [make_view(LEFT, runway, prompt=make_prompt("p"))]
-    views.append(make_view(RIGHT, stray, prompt=make_prompt("p")))
+    views.append(make_view(RIGHT, narrower, prompt=make_prompt("p")))
     (thing,) = joined(views, 200, 100)
-    assert thing.bbox_xyxy_px == (10, 40, 140, 90)
+    assert thing.bbox_xyxy_px == (10, 40, 190, 60)
+    assert thing.area_px == 110 * 20 + 70 * 10
 
 
 def make_prompt(prompt_id: str) -> Prompt:
