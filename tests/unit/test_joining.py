@@ -2,9 +2,12 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from demo.scenes import generate_scene
 from lae_tasks.config import SegmentConfig
@@ -224,6 +227,36 @@ def test_a_thing_as_large_as_its_scene_takes_no_more_memory_than_its_tiles() -> 
 
 def test_a_scene_without_views_has_no_things() -> None:
     assert joined([], 200, 100) == []
+
+
+boxes = st.tuples(
+    st.integers(0, 170), st.integers(0, 170), st.integers(10, 120), st.integers(10, 120)
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), boxes), min_size=1, max_size=12))
+def test_each_view_is_of_one_thing_and_a_thing_has_two_of_a_tile_only_where_it_is_cut(
+    drawn: list[tuple[int, BoxPx]],
+) -> None:
+    side = 200
+    windows = [(x, y, 120, 120) for x in (0, 80) for y in (0, 80)]
+    views: list[View | None] = []
+    for number, (x, y, width, height) in sorted(drawn):
+        full = rectangle((side, side), (x, y, x + width, y + height))
+        views.append(make_view(windows[number], full))
+    shown = [view for view in views if view]
+    things = joined(views, side, side)
+    assert sorted(id(v) for thing in things for v in thing.views) == sorted(map(id, shown))
+    for thing in things:
+        for one, other in combinations(thing.views, 2):
+            assert one.tile != other.tile or ends_inside(one) or ends_inside(other)
+
+
+def ends_inside(view: View) -> bool:
+    """Whether one of four tiles cuts a view where the scene goes on."""
+    x, y = view.tile.window_px[:2]
+    x0, y0, x1, y1 = view.bbox_xyxy_px
+    return (x0 <= 81 if x else x1 >= 119) or (y0 <= 81 if y else y1 >= 119)
 
 
 def shaken(full: Mask, rng: np.random.Generator) -> Mask:
