@@ -184,7 +184,10 @@ def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, Tile, WindowPx]]:
 
 @dataclass(frozen=True)
 class _Overlap:
-    """How two views overlap in the margin that both tiles show, in pixels."""
+    """How two views overlap in the margin that both tiles show, in pixels.
+
+    Of a view that falls into pieces there, only those count that touch what the border cut off.
+    """
 
     one: int
     other: int
@@ -222,7 +225,6 @@ def _overlaps(
             one, other = parts[i], parts[j]
             shared = one.shared_px(other)
             if shared:
-                # What a border cut in pieces is like one of them for each.
                 one_px = one.touching_px(other) if cut[j] else one.area_px
                 other_px = other.touching_px(one) if cut[i] else other.area_px
                 yield _Overlap(i, j, shared, one_px, other_px)

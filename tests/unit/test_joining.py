@@ -2,9 +2,12 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from demo.scenes import generate_scene
 from lae_tasks.config import SegmentConfig
@@ -177,11 +180,12 @@ def test_a_prompts_thing_is_not_the_grids_too() -> None:
 
 def test_a_prompt_that_no_tile_shows_whole_is_all_of_its_views() -> None:
     runway = rectangle((100, 200), (10, 40, 190, 60))
-    stray = rectangle((100, 200), (130, 80, 140, 90))
+    narrower = rectangle((100, 200), (10, 45, 190, 55))
     views = [make_view(LEFT, runway, prompt=make_prompt("p"))]
-    views.append(make_view(RIGHT, stray, prompt=make_prompt("p")))
+    views.append(make_view(RIGHT, narrower, prompt=make_prompt("p")))
     (thing,) = joined(views, 200, 100)
-    assert thing.bbox_xyxy_px == (10, 40, 140, 90)
+    assert thing.bbox_xyxy_px == (10, 40, 190, 60)
+    assert thing.area_px == 110 * 20 + 70 * 10
 
 
 def make_prompt(prompt_id: str) -> Prompt:
@@ -223,6 +227,36 @@ def test_a_thing_as_large_as_its_scene_takes_no_more_memory_than_its_tiles() -> 
 
 def test_a_scene_without_views_has_no_things() -> None:
     assert joined([], 200, 100) == []
+
+
+boxes = st.tuples(
+    st.integers(0, 170), st.integers(0, 170), st.integers(10, 120), st.integers(10, 120)
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), boxes), min_size=1, max_size=12))
+def test_each_view_is_of_one_thing_and_a_thing_has_two_of_a_tile_only_where_it_is_cut(
+    drawn: list[tuple[int, BoxPx]],
+) -> None:
+    side = 200
+    windows = [(x, y, 120, 120) for x in (0, 80) for y in (0, 80)]
+    views: list[View | None] = []
+    for number, (x, y, width, height) in sorted(drawn):
+        full = rectangle((side, side), (x, y, x + width, y + height))
+        views.append(make_view(windows[number], full))
+    shown = [view for view in views if view]
+    things = joined(views, side, side)
+    assert sorted(id(v) for thing in things for v in thing.views) == sorted(map(id, shown))
+    for thing in things:
+        for one, other in combinations(thing.views, 2):
+            assert one.tile != other.tile or ends_inside(one) or ends_inside(other)
+
+
+def ends_inside(view: View) -> bool:
+    """Whether one of four tiles cuts a view where the scene goes on."""
+    x, y = view.tile.window_px[:2]
+    x0, y0, x1, y1 = view.bbox_xyxy_px
+    return (x0 <= 81 if x else x1 >= 119) or (y0 <= 81 if y else y1 >= 119)
 
 
 def shaken(full: Mask, rng: np.random.Generator) -> Mask:

@@ -7,7 +7,7 @@ import pytest
 
 from lae_tasks.backends.protocols import Floats, Image, MaskProposal
 from lae_tasks.config import SegmentConfig
-from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Tile
+from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Tile, WindowPx
 from lae_tasks.geometry import decode_mask, mask_bbox
 from lae_tasks.stages import segment
 from lae_tasks.stages.tile import encode_png
@@ -44,12 +44,18 @@ def store(tmp_path: object) -> LocalStorage:
     return LocalStorage(tmp_path)  # type: ignore[arg-type]
 
 
-def make_tiles(picture: np.ndarray, store: LocalStorage) -> list[Tile]:
-    """Two tiles that overlap by 40 px, with their renditions."""
+OVERLAPPING = ((0, 0, 120, 100), (80, 0, 120, 100))
+
+
+def make_tiles(
+    picture: np.ndarray, store: LocalStorage, windows: Sequence[WindowPx] = OVERLAPPING
+) -> list[Tile]:
+    """Tiles from left to right, by default two that overlap by 40 px, with their renditions."""
     tiles = []
-    for x in (0, 80):
-        tile = make_tile((x, 0, 120, 100), image_key=f"{x}.png")
-        rgb = np.repeat(picture[:, x : x + 120, None], 3, axis=2).astype(np.uint8)
+    for window in windows:
+        x, _, width, _ = window
+        tile = make_tile(window, image_key=f"{x}.png")
+        rgb = np.repeat(picture[:, x : x + width, None], 3, axis=2).astype(np.uint8)
         store.write(tile.image_key, encode_png(np.ascontiguousarray(rgb)))
         tiles.append(tile)
     return tiles
@@ -127,6 +133,69 @@ def test_prompts_are_answered_and_keep_their_names(store: LocalStorage) -> None:
     harbour = next(r for r in regions if r.prompt_category)
     assert harbour.bbox_xyxy_px == (20, 40, 190, 60)
     assert counts["prompts_without_mask"] == 1
+
+
+class Noting(BrightThings):
+    """Notes what it is asked, and answers with all that is bright, beyond the prompts, too."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[list[float]]] = []
+
+    def answer(self, image: Image, prompts_xyxy_px: Floats) -> list[MaskProposal | None]:
+        self.asked.append(prompts_xyxy_px.tolist())
+        return [proposal(image[..., 0] > 0) for _ in prompts_xyxy_px]
+
+
+@pytest.mark.parametrize(
+    ("windows", "box", "asked"),
+    [
+        ([(0, 0, 120, 100), (120, 0, 80, 100)], (40, 40, 124, 60), [0]),  # the other sees 4 px
+        ([(0, 0, 120, 100), (120, 0, 80, 100)], (40, 40, 140, 60), [0, 1]),
+        ([(0, 0, 100, 100), (1, 0, 100, 100), (80, 0, 120, 100)], (2, 40, 112, 60), [1, 2]),
+        ([(0, 0, 100, 100), (100, 0, 100, 100)], (-900, 40, 101, 60), [0]),
+    ],
+)
+def test_only_tiles_that_are_needed_to_see_a_box_are_asked(
+    windows: list[tuple[int, int, int, int]],
+    box: tuple[int, int, int, int],
+    asked: list[int],
+    store: LocalStorage,
+) -> None:
+    picture = np.ones((100, 200))
+    tiles = make_tiles(picture, store, windows)
+    generator = Noting()
+    list(segment.run(tiles, {"s1": SCENE}, [make_prompt(0, box, "ship")], store, generator, CONFIG))
+    shown = [(max(0, box[0] - x), min(w, box[2] - x)) for x, _, w, _ in windows]
+    expected = [[[shown[n][0], 40, shown[n][1], 60]] for n in asked]
+    assert generator.asked == expected
+
+
+def test_what_several_tiles_answer_ends_a_little_beyond_the_box(store: LocalStorage) -> None:
+    picture = np.zeros((100, 200))
+    picture[30:65] = 9
+    tiles = make_tiles(picture, store)
+    prompt = make_prompt(0, (10, 30, 190, 60), "quay")
+    results = list(segment.run(tiles, {"s1": SCENE}, [prompt], store, Noting(), CONFIG))
+    (region,) = (each for r in results if isinstance(r, Done) for each in r.outputs)
+    assert isinstance(region, Region)
+    assert region.bbox_xyxy_px == (1, 30, 199, 62)
+    # A tile that shows it whole is believed.
+    prompt = make_prompt(0, (10, 30, 100, 60), "quay")
+    results = list(segment.run(tiles, {"s1": SCENE}, [prompt], store, Noting(), CONFIG))
+    (region,) = (each for r in results if isinstance(r, Done) for each in r.outputs)
+    assert isinstance(region, Region)
+    assert region.bbox_xyxy_px == (0, 30, 120, 65)
+
+
+def test_an_answer_that_lies_beside_its_box_is_none(store: LocalStorage) -> None:
+    picture = np.zeros((100, 200))
+    picture[0:10] = 9
+    tiles = make_tiles(picture, store)
+    prompt = make_prompt(0, (10, 30, 190, 60), "quay")
+    results = list(segment.run(tiles, {"s1": SCENE}, [prompt], store, Noting(), CONFIG))
+    done = [each for each in results if isinstance(each, Done)]
+    assert not any(each.outputs for each in done)
+    assert done[0].counts["prompts_without_mask"] == 1
 
 
 def test_the_grid_looks_for_more_if_asked(store: LocalStorage) -> None:
