@@ -1,7 +1,7 @@
 """Asks a Classifier about some of many things, and gives all of them back in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from lae_tasks.backends.protocols import Image, Reply
@@ -13,7 +13,7 @@ def asked(
     items: Iterable[T],
     crop_of: Callable[[T], Image | None],
     reply: Callable[[Iterator[Image]], Iterator[Reply]],
-) -> Iterator[tuple[T, Reply | None]]:
+) -> Generator[tuple[T, Reply | None]]:
     """Each item with the reply to its crop, in order; with None where it has no crop to ask about.
 
     Args:
@@ -30,9 +30,15 @@ def asked(
             if crop is not None:
                 yield crop
 
-    for answer in reply(crops()):
-        while not waiting[0][1]:
-            yield waiting.popleft()[0], None
-        yield waiting.popleft()[0], answer
+    answers = reply(crops())
+    try:
+        for answer in answers:
+            while not waiting[0][1]:
+                yield waiting.popleft()[0], None
+            yield waiting.popleft()[0], answer
+    finally:
+        close = getattr(answers, "close", None)  # of a generator, which stops what it has begun
+        if close:
+            close()
     # A Classifier that gave too few replies is found by the runner: its records are missing.
     yield from ((item, None) for item, has_crop in waiting if not has_crop)

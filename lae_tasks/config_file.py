@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from lae_tasks.config import Config
 from lae_tasks.contracts import first_problem
 from lae_tasks.errors import ConfigError
+from lae_tasks.prompt_template import is_own_template
 from lae_tasks.vocabulary import Vocabulary
 
 
@@ -176,6 +177,14 @@ def _line(node: yaml.Node | None, where: list[str]) -> int:
     return line
 
 
+def _absolute_clip(name: str | None, folder: Path) -> str | None:
+    """`local-dir:FOLDER`, or `ARCHITECTURE/CHECKPOINT` where that is a file below the folder."""
+    if name is None:
+        return None
+    start, mark, place = name.partition(":" if name.startswith("local-dir:") else "/")
+    return f"{start}{mark}{folder / place}" if place and (folder / place).exists() else name
+
+
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     """Resolves relative paths against the config file's folder."""
 
@@ -192,10 +201,12 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         checkpoint = Path(absolute(str(checkpoint)) or checkpoint)
     elif checkpoint:
         checkpoint = folder / checkpoint
+    asks = config.classify
     classify = {
-        "model": absolute(config.classify.model),
-        "clip_model": absolute(config.classify.clip_model),
-        "prompt": absolute(config.classify.prompt),
+        # A server has its own names for models.
+        "model": asks.model if asks.namer == "remote" else absolute(asks.model),
+        "clip_model": _absolute_clip(asks.clip_model, folder),
+        "prompt": asks.prompt if is_own_template(asks.prompt) else absolute(asks.prompt),
     }
     storage = {
         name: uri if "://" in uri else str(folder / uri)

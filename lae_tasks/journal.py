@@ -1,6 +1,6 @@
 """Replies that were paid for, kept in the store.
 
-    replies/<night>/<shard>/<settings>/<attempt>-<n>.jsonl    a part, a reply on each line
+    replies/<night>/<shard>/<attempt>-<n>.jsonl    a part, a reply on each line
 
 An attempt that was killed leaves its parts, and the next one asks only for the rest: what was lost
 is what was in flight, and at most `_REPLIES_AT_ONCE` replies that were not written yet. A shard

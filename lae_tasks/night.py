@@ -245,7 +245,7 @@ def _classify(night: Night, shard: str) -> Manifest:
         _require_unchanged(work, namer, embedder)
         second = SecondOpinion(embedder, names) if embedder else None
         by_id = {t.tile_id: t for t in tiles}
-        with _of_shard(namer, night, shard, digest_of((*asked, namer.revision))) as own:
+        with _of_shard(namer, night, shard) as own:
             yield from classify.run(regions, by_id, night.store, own, second, config)
 
     # Closed whatever happens: then nobody asks on, and what was answered is written.
@@ -254,18 +254,15 @@ def _classify(night: Night, shard: str) -> Manifest:
 
 
 @contextmanager
-def _of_shard(
-    namer: Classifier, night: Night, shard: str, asked_sha256: str
-) -> Iterator[Classifier]:
-    """A server's replies are kept by what was asked, and cost the shard's share at most."""
+def _of_shard(namer: Classifier, night: Night, shard: str) -> Iterator[Classifier]:
+    """A server's replies are kept, and cost the shard's share of the night's budget at most."""
     from lae_tasks.backends.remote import RemoteClassifier
 
     if not isinstance(namer, RemoteClassifier):
         yield namer
         return
     share = share_by_area(read_plan(night.store, night.night), shard)
-    prefix = f"replies/{night.night}/{shard}/{asked_sha256[:16]}/"
-    with Journal(night.store, prefix) as journal:
+    with Journal(night.store, f"replies/{night.night}/{shard}/") as journal:
         yield namer.for_shard(journal, share)
 
 

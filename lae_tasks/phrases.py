@@ -12,6 +12,15 @@ _NOTHING = frozenset(
     }
 )
 
+#: So does a negation of seeing: "not recognized", "unknown object", "none of the above". What is
+#: unpaved, unfinished or insulated is something.
+_UNSEEN = re.compile(
+    r"^n\.?\s*/?\s*a\.?$|^none of\b"
+    r"|^(?:(?:the|an?|some|object)\s)*un(?:recogni|identifi|known|determin|classifi|certain\b)"
+    r"|\bun(?:recogni|identifi|known|determin|classifi)\w*$"
+    r"|^(?:object )?(?:not|no|non|nothing|insufficient|indistinguishable)\b.*"
+    r"(?:recogni|identif|visible|determin|known|classif|discern|information|detail|clear)"
+)
 #: A sentence begins so; a name never does: "it building" and "i-beam" are followed by no verb.
 _SAYS = (
     r"(?:['’](?:m|s|d|ll|re|ve)|\s+(?:am|is|are|was|do|don|can|could|may|might|will|would|have|has|think|see|believe"
@@ -56,4 +65,4 @@ def is_name(text: str, max_words: int = 8) -> bool:
         return False
     if shown.strip(" .,;:!?'()-") in _NOTHING or _OPENING.match(shown) or _FULL_STOP.search(said):
         return False
-    return not any(pattern.search(shown) for pattern in (_STATES, _ADDRESS, _MARKUP))
+    return not any(pattern.search(shown) for pattern in (_UNSEEN, _STATES, _ADDRESS, _MARKUP))

@@ -30,6 +30,11 @@ class PromptTemplate:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
+def is_own_template(name: str) -> bool:
+    """Whether a template of that name comes with the package."""
+    return (resources.files("lae_tasks") / "prompts" / f"{name}.txt").is_file()
+
+
 def load_template(name: str) -> PromptTemplate:
     """A template of the package (`lae_paper`, `json`) or of a file.
 

@@ -99,6 +99,12 @@ class ChatServer:
         self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not self._key.isascii() or not self._key.isprintable():
             raise ConfigError("OPENAI_API_KEY has characters that no key has; set it again")
+        # Neither is quoted below: a message or a log is no place for a secret.
+        if "@" in config.base_url or "?" in config.base_url:
+            raise ConfigError(
+                "classify.remote.base_url has a user, a password or a query in it: leave them out, "
+                "and give a key by OPENAI_API_KEY"
+            )
         setting = f"classify.remote.base_url {config.base_url!r}"
         try:
             url = httpx.URL(config.base_url)
@@ -106,8 +112,6 @@ class ChatServer:
             raise ConfigError(f"{setting}: {error}") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"{setting}: give one such as http://localhost:8000/v1")
-        if url.userinfo:
-            raise ConfigError(f"classify.remote.base_url, host {url.host}: put no password into it")
         self._url = str(url)
         # Its line per request would be millions.
         logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -19,13 +19,17 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.weights import namer_revision
 from lae_tasks.budget import Budget, OverBudgetError
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.errors import BudgetSpentError, ConfigError
+from lae_tasks.errors import BudgetSpentError, ConfigError, TransientError
 from lae_tasks.journal import Journal
 from lae_tasks.prompt_template import PromptTemplate
 
 #: Crops that are taken ahead, as a multiple of those in flight: so many may be answered before the
 #: slowest one is. Not answered, they have so many bytes together.
 _AHEAD, _BYTES_AHEAD = 4, 128 << 20
+
+
+#: If a server refuses so many crops and has answered none, it will answer none.
+_REFUSALS = 8
 
 
 class RemoteClassifier:
@@ -55,6 +59,7 @@ class RemoteClassifier:
         self._settings = json.dumps([self.revision, *asked_for])
         self._journal: Journal | None = None
         self._budget = Budget()
+        self._tally: Counter[str] = Counter()
 
     def for_shard(self, journal: Journal, share: float) -> "RemoteClassifier":
         """The same namer, which keeps its replies, and spends no more than its share of the budget.
@@ -68,6 +73,7 @@ class RemoteClassifier:
         budget_usd = self._remote.budget_usd
         limit_usd = None if budget_usd is None else share * budget_usd
         own._budget = Budget(limit_usd, journal.spent, journal.dearest)
+        own._tally = Counter()
         return own
 
     def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
@@ -136,15 +142,27 @@ class RemoteClassifier:
     def _answer(self, key: str, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
         try:
             reply = self._ask(crop, template, asking)
-        except RefusedError as error:
-            reply = Reply("", problem=str(error), counts=dict(asking.counts))
-        except BaseException:
+        except BaseException as error:
             if self._journal and asking.counts["cost_microusd"]:
                 self._journal.keep_cost(asking.counts)
-            raise
+            if not isinstance(error, RefusedError):
+                raise
+            # Not kept: it may be the server's fault, and mended when the shard runs again.
+            return self._refused(error, asking)
+        self._tally["answered"] += 1
         if self._journal:
             self._journal.keep(key, reply)
         return reply
+
+    def _refused(self, error: RefusedError, asking: Asking) -> Reply:
+        """No reply to this crop. Raises ConfigError where there is none to any."""
+        self._tally["refused"] += 1
+        if not self._tally["answered"] and self._tally["refused"] >= _REFUSALS:
+            raise ConfigError(
+                f"{self._remote.base_url} refuses every crop: {error}; is {self._config.model} a "
+                "model that takes images?"
+            ) from error
+        return Reply("", problem=str(error), counts=dict(asking.counts))
 
     def _ask(self, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
         body = question(crop, template, self._config, self._remote)
@@ -156,8 +174,9 @@ class RemoteClassifier:
             try:
                 answer = self._server.complete(samples(body, self._config.alternatives), asking)
                 others = best_first(answer.replies)
-            except RefusedError:
-                asking.counts["samples_refused"] += 1
+            except (RefusedError, OverBudgetError, StoppedError, TransientError):
+                # The reply is there and paid for. Where more is wrong, the next crop tells.
+                asking.counts["samples_missing"] += 1
         return replace(reply, others=others, counts=asking.counts + Counter(reply.counts))
 
     def _key(self, crop: Image, template: PromptTemplate) -> str:

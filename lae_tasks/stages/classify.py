@@ -1,6 +1,7 @@
 """Classify: a Region gets a Label, by whoever names crops and, beside it, CLIP."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -68,6 +69,14 @@ def run(
     batches = prefetch(_cut(regions, Mosaic(tiles.values(), store), second, config), _BATCHES_AHEAD)
     cuts = (cut for batch in batches for cut in _embedded(batch, second))
     replies = asked(cuts, _to_ask, lambda crops: classifier.reply(crops, template))
+    # Whatever happens here, nobody is asked on.
+    with closing(replies):
+        yield from _results(replies, labeller)
+
+
+def _results(
+    replies: Iterable[tuple[_Cut, Reply | None]], labeller: "_Labeller"
+) -> Iterator[Done | Rejection | Counted]:
     for cut, reply in replies:
         result = labeller.label(cut, reply)
         yield result
@@ -84,13 +93,14 @@ def _cut(
     for region in regions:
         try:
             crop = mosaic.crop(region, config.crop_margin)
+            nodata_share = mosaic.nodata_share(region)
         except MissingObjectError as error:
             batch.append((_Cut(region, problem=str(error)), None))
             continue
         cut = _Cut(
             region,
             crop_std=round(float(np.asarray(crop, dtype=np.float64).mean(axis=2).std()), 3),
-            nodata_share=mosaic.nodata_share(region),
+            nodata_share=nodata_share,
         )
         # What its data set has a name for need not be asked.
         if not region.prompt_category:

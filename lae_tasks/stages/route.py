@@ -153,7 +153,7 @@ def _duplicates(seen: Candidates, decided: Decided, config: RouteConfig) -> Flag
     accepted = decided.where(Outcome.ACCEPT)
     kept = np.flatnonzero(~decided.where(Outcome.REJECT))
     # What is accepted outranks what is not; then the confidence counts.
-    scores = accepted[kept] + np.nan_to_num(seen.confidence[kept])
+    scores = 2.0 * accepted[kept] + np.nan_to_num(seen.confidence[kept])
     scenes = seen.rows.names("scene_id")
     groups = scenes.index[kept] * np.int64(len(seen.category.distinct) + 1)
     groups += seen.category.index[kept]

@@ -8,11 +8,11 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lae_tasks.config import TileConfig
 from lae_tasks.contracts import Done, Rejection, Scene, Tile
-from lae_tasks.errors import TransientError
+from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.geometry import tile_windows
 from lae_tasks.prompts import ScenePrompts
 from lae_tasks.raster import Raster, UnreadableError, open_raster
@@ -157,11 +157,19 @@ def load_valid(tile: Tile, store: Storage) -> npt.NDArray[np.bool_]:
     """Where a tile's pixels hold data, (height, width)."""
     if tile.valid_key is None:
         return np.ones((tile.window_px[3], tile.window_px[2]), dtype=bool)
-    with Image.open(io.BytesIO(store.read(tile.valid_key))) as image:
-        return np.asarray(image.convert("1"))
+    return np.asarray(_stored(tile.valid_key, store).convert("1"))
 
 
 def load_image(tile: Tile, store: Storage) -> npt.NDArray[np.uint8]:
     """A tile's rendition as uint8 RGB of shape (height, width, 3)."""
-    with Image.open(io.BytesIO(store.read(tile.image_key))) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(_stored(tile.image_key, store).convert("RGB"))
+
+
+def _stored(key: str, store: Storage) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(store.read(key)))
+    except UnidentifiedImageError as error:
+        raise ContractError(
+            f"{store.uri}/{key}: is no image any more; delete it and the manifests of tile that "
+            "name its tiles, and run their nights again"
+        ) from error

@@ -15,6 +15,21 @@ def crop_of(number: int) -> Image | None:
     return None if number % 3 == 0 else np.full((1, 1, 3), number, dtype=np.uint8)
 
 
+def test_nobody_is_asked_on_if_the_answers_are_not_wanted() -> None:
+    ended = []
+
+    def reply(crops: Iterator[Image]) -> Iterator[Reply]:
+        try:
+            yield from (Reply("") for _ in crops)
+        finally:
+            ended.append(True)
+
+    answered = asked(range(1, 9), crop_of, reply)
+    next(answered)
+    answered.close()
+    assert ended == [True]
+
+
 @pytest.mark.parametrize("at_once", [1, 4, 100])
 @pytest.mark.parametrize("count", [0, 1, 2, 31])
 def test_items_come_back_in_order(count: int, at_once: int) -> None:

@@ -8,7 +8,13 @@ from PIL import Image
 from pydantic import ValidationError
 from segment_anything.utils.amg import build_all_layer_point_grids
 
-from lae_tasks.config import AnnotationSource, Config, SegmentConfig, TileConfig
+from lae_tasks.config import (
+    AnnotationSource,
+    ClassifyConfig,
+    Config,
+    SegmentConfig,
+    TileConfig,
+)
 from lae_tasks.config_file import load_config, preset_names
 from lae_tasks.errors import ConfigError
 
@@ -208,3 +214,23 @@ def test_the_largest_tile_can_be_opened_again() -> None:
 def test_every_preset_is_valid(tmp_path: Path, name: str) -> None:
     config = load_config(write(tmp_path, f"preset: {name}\nraw: raw\nstore: store\n"))
     assert isinstance(config, Config)
+
+
+def test_what_models_are_called_is_no_path_unless_it_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "OpenGVLab" / "InternVL3").mkdir(parents=True)
+    (tmp_path / "json").mkdir()
+    (tmp_path / "RemoteCLIP.pt").touch()
+    path = tmp_path / "lae.yaml"
+
+    def classify(text: str) -> ClassifyConfig:
+        path.write_text(MINIMAL + f"classify: {{{text}}}\n")
+        return load_config(path).classify
+
+    remote = "namer: remote, remote: {base_url: http://host/v1}"
+    assert classify(f"model: OpenGVLab/InternVL3, {remote}").model == "OpenGVLab/InternVL3"
+    local = tmp_path / "OpenGVLab" / "InternVL3"
+    assert classify("model: OpenGVLab/InternVL3").model == str(local)
+    clip = classify("clip_model: ViT-B-32/RemoteCLIP.pt").clip_model
+    assert clip == f"ViT-B-32/{tmp_path / 'RemoteCLIP.pt'}"
+    assert classify("clip_model: ViT-B-32/openai").clip_model == "ViT-B-32/openai"
+    assert classify("prompt: json").prompt == "json"

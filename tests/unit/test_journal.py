@@ -12,7 +12,7 @@ from lae_tasks.errors import TransientError
 from lae_tasks.journal import Journal
 from lae_tasks.storage import LocalStorage
 
-PREFIX = "replies/2026-11-22/0000/settings/"
+PREFIX = "replies/2026-11-22/0000/"
 WHOLE = Reply(
     '"café"\n',
     (1, 5, 7),

@@ -56,10 +56,32 @@ Willow tree
 thistle field
 hereford cattle
 thistles
+unpaved road
+unfinished house
+no-parking zone
+noise barrier
+knot garden
+nonagonal tower
+notary's office
+clear-cut forest
+tomb of the unknown soldier
 iron ore, stockpiled
 """.strip().splitlines()
 
 NO_NAMES = """
+not recognized
+Not recognisable
+unknown object
+Unidentified structure
+none of the above
+not identifiable
+object not visible
+No recognizable object
+insufficient information
+N.A.
+n / a
+undetermined
+not clear enough
 I'm sorry, but I cannot identify the object
 I’m unable to tell
 I am not sure

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError, TransientError
+from lae_tasks.journal import Journal
 from lae_tasks.prompt_template import load_template
+from lae_tasks.storage import LocalStorage
 from tests.lvlm_server import (
     Answer,
     Fault,
@@ -231,6 +234,22 @@ def test_a_refused_crop_is_its_own_problem(
     assert "iVBOR" not in caplog.text
 
 
+def test_a_server_that_refuses_every_crop_ends_it_and_is_asked_again_later(
+    server: LvlmServer, tmp_path: Path
+) -> None:
+    server.speaker = lambda *_: HttpError(400, "demo is not a multimodal model")
+    images, store = some_crops(40), LocalStorage(tmp_path)
+    with Journal(store, "replies/") as journal, pytest.raises(ConfigError) as caught:
+        list(remote_namer(server).for_shard(journal, 1.0).reply(images, PAPER))
+    assert "refuses every crop" in str(caught.value)
+    assert "not a multimodal model" in str(caught.value)
+    assert len(server.asked) < 40
+    server.speaker = by_digest
+    with Journal(store, "replies/") as journal:
+        replies = list(remote_namer(server).for_shard(journal, 1.0).reply(images, PAPER))
+    assert [reply.text for reply in replies] == expected(images)
+
+
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
@@ -344,16 +363,20 @@ def test_other_names_come_from_samples(server: LvlmServer) -> None:
 
     server.speaker = without_n
     (reply,) = remote_namer(server, alternatives=3).reply(some_crops(1), PAPER)
-    assert (reply.others, reply.problem, reply.counts["samples_refused"]) == ((), "", 1)
+    assert (reply.others, reply.problem, reply.counts["samples_missing"]) == ((), "", 1)
 
 
 def test_settings_that_cannot_be_right(server: LvlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("localhost:8000/v1", "ftp://host/v1", "http://", "http://[::1/v1"):
         with pytest.raises(ConfigError, match=r"classify\.remote\.base_url"):
             remote_namer(server, base_url=url)
-    with pytest.raises(ConfigError, match="put no password into it") as caught:
+    with pytest.raises(ConfigError, match="a user, a password or a query in it") as caught:
         remote_namer(server, base_url="http://me:hush@host/v1")
     assert "hush" not in str(caught.value)
+    for url in ("ftp://me:hush@host/v1", "me:hush@host/v1", "https://host/v1?api-key=hush"):
+        with pytest.raises(ConfigError) as caught:
+            remote_namer(server, base_url=url)
+        assert "hush" not in str(caught.value)
     with pytest.raises(ConfigError, match="no price is set"):
         remote_namer(server, budget_usd=1.0)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-ключ")

@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Counted, Done, Embedding, Label, Rejection
-from lae_tasks.errors import ConfigError
+from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import PromptTemplate, load_template
 from lae_tasks.stages import classify
@@ -236,6 +236,12 @@ def test_pixels_without_data_are_counted(store: LocalStorage) -> None:
     classifier = Recorded(*['"ship"'] * 3)
     results = classify.run(REGIONS, {"t1": tile}, store, classifier, None, CONFIG)
     assert [label_of(result).nodata_share for result in results] == [0.5, 0.0, 0.0]
+    store.delete("valid.png")
+    gone = classify.run(REGIONS, {"t1": tile}, store, Recorded(), None, CONFIG)
+    assert [r.reason for r in gone if isinstance(r, Rejection)] == ["image gone"] * 3
+    store.write("image.png", b"no image")
+    with pytest.raises(ContractError, match=r"image\.png: is no image any more; delete it"):
+        list(classify.run(REGIONS, {"t1": TILE}, store, Recorded(), None, CONFIG))
 
 
 def test_prompts_come_from_the_package_or_a_file(tmp_path: Path) -> None:
