@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lae_tasks.contracts import Merge
 from lae_tasks.names import canonical_form
+from lae_tasks.phrases import is_name
 from lae_tasks.vocabulary import Vocabulary
 
 Vectors = npt.NDArray[np.float32]
@@ -23,12 +24,17 @@ _NAMES_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a name is taken for before similarity is looked at, or after."""
+    """What a name is taken for before similarity is looked at, or after.
+
+    Attributes:
+        may_move: Whether similarity may still make it another one.
+    """
 
     canonical: str
     rule: str
     by: str
     similarity: float | None = None
+    may_move: bool = False
 
 
 def merge_names(
@@ -48,7 +54,8 @@ def merge_names(
 
     Args:
         counts: How often each name was said.
-        vocabulary: Names and synonyms that outrank similarity. Blocked names join nothing.
+        vocabulary: Names and synonyms that outrank similarity. Blocked names join nothing, nor does
+            what is no name.
         imported: Names of data sets, which are kept as they are.
         embed: Unit vectors (n, d) of n names; None merges without similarity.
         threshold: Cosine similarity above which two names are one.
@@ -60,12 +67,12 @@ def merge_names(
     meanings = {name: _meaning(name, vocabulary, kept) for name in counts}
     free: Counter[str] = Counter()  # names that similarity may still move
     for name, meaning in meanings.items():
-        if meaning.rule == "canonical form" and meaning.by == "engine":
+        if meaning.may_move:
             free[meaning.canonical] += counts[name]
     nearest = _nearest(free, _fixed(vocabulary, kept), embed, threshold)
     ledger = []
     for name, meaning in sorted(meanings.items()):
-        if meaning.rule == "canonical form" and meaning.by == "engine":
+        if meaning.may_move:
             meaning = nearest.get(meaning.canonical, meaning)
         same = meaning.canonical == name
         ledger.append(
@@ -90,8 +97,10 @@ def _meaning(name: str, vocabulary: Vocabulary, kept: Mapping[str, str]) -> _Mea
         return _Meaning(category, "canonical form" if same else "synonym", by)
     if form in kept:
         return _Meaning(kept[form], "canonical form", "data set")
-    by = "vocabulary" if vocabulary.blocks(name) else "engine"
-    return _Meaning(form, "canonical form", by)
+    if vocabulary.blocks(name):
+        return _Meaning(form, "canonical form", "vocabulary")
+    # A sentence resembles any other sentence: what is no name neither joins nor is joined.
+    return _Meaning(form, "canonical form", "engine", may_move=is_name(name))
 
 
 def _fixed(vocabulary: Vocabulary, kept: Mapping[str, str]) -> dict[str, str]:

@@ -101,8 +101,10 @@ def require_ready(config: Config) -> None:
     """What a night needs besides imagery, looked for before any is read.
 
     Raises:
-        ConfigError: If a model, its device or the prompt is missing or cannot be used.
+        ConfigError: If a model, its device or the prompt is missing or cannot be used, or the
+            vocabulary contradicts itself.
     """
+    config.vocabulary.require_clear()
     require_models(config)
     load_template(config.classify.prompt)
 

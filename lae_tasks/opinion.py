@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from lae_tasks.backends.protocols import Image, TextEmbedder
 from lae_tasks.names import canonical_form
@@ -46,7 +47,7 @@ class SecondOpinion:
         if self._vectors is None:
             return Opinion()
         logits = self._embedder.likeness(crop[None], self._vectors)[0]
-        shares = _shares(logits)
+        shares = softmax(logits)
         ranking = np.argsort(-shares, kind="stable")[:_BEST]
         best = tuple(self._names[index] for index in ranking)
         scores = tuple(round(float(shares[index]), 4) for index in ranking)
@@ -57,17 +58,10 @@ class SecondOpinion:
             score = float(shares[self._places[form]])
             return Opinion(best, scores, round(score, 4), canonical_form(best[0]) == form)
         own = self._embedder.likeness(crop[None], self._vector(form))[0]
-        score = float(_shares(np.concatenate([logits, own]))[-1])
+        score = float(softmax(np.concatenate([logits, own]))[-1])
         return Opinion(best, scores, round(score, 4), bool(own[0] > logits.max()))
 
     def _vector(self, form: str) -> Vectors:
         if form not in self._said:
             self._said[form] = self._embedder.embed_names([form])
         return self._said[form]
-
-
-def _shares(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax."""
-    weights = np.exp(logits - logits.max())
-    shares: npt.NDArray[np.float32] = weights / weights.sum()
-    return shares

@@ -7,6 +7,8 @@ The prompt `json` asks for a JSON object, which may stand in a fence or between 
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,7 @@ _LINK = (
     r"|\b(?:of|is|at|about|around|approximately|roughly|nearly|almost|over|estimated|very|high"
     r"|score|value|level)\b)*"
 )
+_SHARE = re.compile(rf"\s*{_NUMBER}\s*")
 #: The scale, said again: it is not the answer.
 _SCALE = re.compile(
     r",?\s*\(?\s*(?:from |between )?0(?:\.0)? ?(?:to|and|-|–) ?1(?:\.0)?\b(?![.,]\d)\)?,?",
@@ -153,9 +156,7 @@ def _likelihood(text: str) -> float | None:
     match = min(said, key=lambda m: m.start()) if said else _BARE_SHARE.match(rest)
     if match is None:
         return None
-    number = float(match["number"].replace(",", "."))
-    if match["percent"]:
-        number /= 100
+    number = _number(match)
     if not 0 <= number <= 1:
         raise UnparsableReplyError(f"likelihood {number} is outside [0, 1] in {_shown(text)}")
     return number
@@ -167,10 +168,9 @@ def _parse_members(text: str, members: dict[str, Member]) -> ParsedReply:
     if category is not None and "likelihood" in members:
         likelihood = _read_share(members["likelihood"].value, text)
     others: dict[str, float | None] = {}
-    for other in _read_others(members, text):
-        name = _read_name(other.get("category"), text)
+    for name, share in _read_others(members, text):
         if name is not None and name != category:
-            others.setdefault(name, _read_share(other.get("likelihood"), text))
+            others.setdefault(name, share)
     ranking = sorted(others.items(), key=lambda item: -1 if item[1] is None else -item[1])
     start = text.find(category, said.start, said.end) if category else -1  # none: it has escapes
     span = (start, start + len(category)) if category and start >= 0 else None
@@ -189,22 +189,34 @@ def _read_name(value: Any, text: str) -> str | None:
 def _read_share(value: Any, text: str) -> float | None:
     if value is None:
         return None
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not 0 <= number <= 1:
+    number = math.nan
+    if isinstance(value, str):  # "0.9", "90 %"
+        match = _SHARE.fullmatch(value)
+        number = _number(match) if match else math.nan
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    if not 0 <= number <= 1:
         raise UnparsableReplyError(f"likelihood {_shown(value)} is not in [0, 1] in {_shown(text)}")
-    return number
+    return float(number)
 
 
-def _read_others(members: dict[str, Member], text: str) -> list[dict[str, Any]]:
+def _number(match: re.Match[str]) -> float:
+    """What a match of `_NUMBER` says."""
+    number = float(match["number"].replace(",", "."))
+    return number / 100 if match["percent"] else number
+
+
+def _read_others(
+    members: dict[str, Member], text: str
+) -> Iterator[tuple[str | None, float | None]]:
+    """Other names, each with its likelihood; what cannot be read among them is left out."""
     value = members["alternatives"].value if "alternatives" in members else None
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(other, dict) for other in value):
-        raise UnparsableReplyError(f"alternatives {_shown(value)} are no objects in {_shown(text)}")
-    return value
+    for other in value if isinstance(value, list) else ():
+        said = other if isinstance(other, dict) else {"category": other}
+        # The reply's own name is no worse for an alternative that is none.
+        with suppress(UnparsableReplyError):
+            name = _read_name(said.get("category"), text)
+            yield name, _read_share(said.get("likelihood"), text)
 
 
 def _shown(value: Any) -> str:

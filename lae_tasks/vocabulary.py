@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from lae_tasks.errors import ConfigError
 from lae_tasks.names import canonical_form, same_spelling
 
 
@@ -127,18 +128,34 @@ class Vocabulary(BaseModel):
         """Whether no region may bear the name."""
         return canonical_form(name) in self._blocked
 
+    def require_clear(self) -> None:
+        """Raises ConfigError if names differ that stand for one thing, or one name for two.
+
+        Names that are spelled alike are told when the settings are read. To know others, such as
+        plurals, takes two seconds, which a command that needs no names does not wait for.
+        """
+        _ = self._meanings
+
     @cached_property
     def _meanings(self) -> Mapping[str, tuple[str, str]]:
-        synonyms = {
-            canonical_form(synonym.name): (category.name, synonym.by)
+        found: dict[str, tuple[str, str]] = {}
+        said: dict[str, str] = {}
+        own = [(category.name, category.name, "vocabulary") for category in self.categories]
+        synonyms = [
+            (synonym.name, category.name, synonym.by)
             for category in self.categories
             for synonym in category.synonyms
-        }
-        own = {
-            canonical_form(category.name): (category.name, "vocabulary")
-            for category in reversed(self.categories)
-        }
-        return synonyms | own
+        ]
+        for name, category_name, by in (*own, *synonyms):
+            form = canonical_form(name)
+            known, _ = found.setdefault(form, (category_name, by))
+            if known != category_name:
+                raise ConfigError(
+                    f"vocabulary: {said[form]!r} and {name!r} are the same name, but the one "
+                    f"stands for {known!r}, the other for {category_name!r}; leave one out"
+                )
+            said.setdefault(form, name)
+        return found
 
     @cached_property
     def _blocked(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Names and crops in one space, by open_clip."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,12 +9,14 @@ import open_clip
 import torch
 from PIL import Image as PilImage
 
-from lae_tasks.backends.common import prepare
+from lae_tasks.backends.common import is_out_of_memory, prepare
 from lae_tasks.backends.protocols import Image
 from lae_tasks.backends.weights import clip_revision
 from lae_tasks.errors import ConfigError
 
-_BATCH = 64
+_log = logging.getLogger(__name__)
+
+_BATCH_SIZE = 64
 _TEMPLATE = "an aerial image of {}."
 
 
@@ -32,6 +35,7 @@ class ClipEmbedder:
             ConfigError: If open_clip cannot load it.
         """
         self._device = prepare(device, threads)
+        self._batch_size = _BATCH_SIZE
         self.revision = clip_revision(name)
         local = name.startswith("local-dir:")
         architecture, _, pretrained = (name, "", "") if local else name.partition("/")
@@ -52,20 +56,30 @@ class ClipEmbedder:
     def embed_names(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
         """Unit vectors of category names, (n, d)."""
         texts = [_TEMPLATE.format(_with_article(name)) for name in names]
-        parts = [
-            self._model.encode_text(self._tokenizer(texts[i : i + _BATCH]).to(self._device))
-            for i in range(0, len(texts), _BATCH)
-        ]
-        return _unit(parts)
+        return self._embed(self._model.encode_text, self._tokenizer(texts))
 
     @torch.inference_mode()
     def embed_crops(self, crops: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Unit vectors of RGB crops, (n, d)."""
         pixels = [self._preprocess(PilImage.fromarray(crop)) for crop in crops]
-        parts = [
-            self._model.encode_image(torch.stack(pixels[i : i + _BATCH]).to(self._device))
-            for i in range(0, len(pixels), _BATCH)
-        ]
+        return self._embed(self._model.encode_image, torch.stack(pixels))
+
+    def _embed(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor
+    ) -> npt.NDArray[np.float32]:
+        """Some at a time; fewer from then on where the memory does not suffice."""
+        parts: list[torch.Tensor] = []
+        rest = inputs
+        while len(rest):
+            try:
+                parts.append(encode(rest[: self._batch_size].to(self._device)))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self._batch_size == 1:
+                    raise
+                self._batch_size = min(self._batch_size, len(rest)) // 2 or 1
+                _log.warning("Out of memory for CLIP; now %d at a time", self._batch_size)
+            else:
+                rest = rest[self._batch_size :]
         return _unit(parts)
 
     def likeness(

@@ -1,11 +1,13 @@
 """Naming by CLIP alone: the vocabulary's name that is likest to a crop."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.protocols import Image, Reply
@@ -40,9 +42,7 @@ class ClipNamer:
 
     def _reply(self, crops: Sequence[Image]) -> Iterator[Reply]:
         logits = self._embedder.likeness(self._embedder.embed_crops(crops), self._vectors)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares = weights / weights.sum(axis=1, keepdims=True)
-        for row in shares:
+        for row in softmax(logits, axis=1):
             ranking = np.argsort(-row, kind="stable")
             others = [index for index in ranking[1:] if index < self._nothing]
             said = (self._said(int(index), row) for index in others[: self._alternatives])
@@ -50,6 +50,6 @@ class ClipNamer:
             yield Reply(best.text, best.token_ends, best.token_probabilities, tuple(said))
 
     def _said(self, index: int, shares: npt.NDArray[Any]) -> Reply:
-        recognized = index < self._nothing
-        text = f'"{self._names[index] if recognized else "Unrecognized"}"'
+        name = self._names[index] if index < self._nothing else None
+        text = json.dumps({"category": name}, ensure_ascii=False)  # no name can be misread in it
         return Reply(text, (len(text),), (float(shares[index]),))

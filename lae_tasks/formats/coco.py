@@ -29,7 +29,7 @@ def _chunks(dataset: Dataset, config: ReleaseConfig) -> Iterator[str]:
     licence = {"id": 1, "name": config.licence, "url": ""}
     size_of = {image.image_id: (image.height_px, image.width_px) for image in dataset.images}
     categories = (
-        {"id": category.category_id, "name": category.name, "supercategory": ""}
+        {"id": category.category_id, "name": category.name, "supercategory": category.parent}
         for category in dataset.categories
     )
     yield f'{{"info": {_line(info)},\n"licenses": [{_line(licence)}],\n'

@@ -302,15 +302,17 @@ def _categories(
     if parent and vocabulary:
         gone = set(parent.vocabulary) - set(vocabulary) - used
     kept = [
-        Category(entry.category_id, entry.name)
+        (entry.category_id, entry.name)
         for entry in (parent.categories if parent else ())
         if entry.name not in gone
     ]
-    known = {category.name for category in kept}
+    known = {name for _, name in kept}
     names = [*vocabulary, *sorted(used - set(vocabulary))]
     new = [name for name in dict.fromkeys(names) if name not in known]
     first = parent.next_category_id if parent else 1
-    return (*kept, *(Category(number, name) for number, name in enumerate(new, start=first)))
+    parent_of = {category.name: category.parent or "" for category in config.vocabulary.categories}
+    numbered = (*kept, *enumerate(new, start=first))
+    return tuple(Category(number, name, parent_of.get(name, "")) for number, name in numbered)
 
 
 def _image(number: int, tile: Tile, place: Georeference | None) -> ReleaseImage:

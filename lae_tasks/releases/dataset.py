@@ -13,10 +13,15 @@ STEWARD = "steward"
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A name with the number it has in every version of the dataset, from 1 on."""
+    """A name with the number it has in every version of the dataset, from 1 on.
+
+    Attributes:
+        parent: The wider category that the vocabulary puts it in; empty without one.
+    """
 
     category_id: int
     name: str
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

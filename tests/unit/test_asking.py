@@ -41,3 +41,30 @@ def test_items_come_back_in_order(count: int, at_once: int) -> None:
     assert [number for number, _ in answered] == list(range(count))
     for number, answer in answered:
         assert (answer.text if answer else None) == (str(number) if number % 3 else None)
+
+
+def test_what_has_no_crop_does_not_wait_in_memory() -> None:
+    taken = 0
+    most = 0
+    calls = []
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while taken < 20_000:
+            yield taken
+            taken += 1
+
+    def reply(crops: Iterator[Image]) -> Iterator[Reply]:
+        calls.append(True)
+        return (Reply(str(crop[0, 0, 0])) for crop in crops)
+
+    def rare(number: int) -> Image | None:
+        return np.full((1, 1, 3), 7, dtype=np.uint8) if number in (5, 9_000, 9_001) else None
+
+    answered = []
+    for number, answer in asked(items(), rare, reply):
+        most = max(most, taken - number)
+        answered.append((number, answer is not None))
+    assert answered == [(n, n in (5, 9_000, 9_001)) for n in range(20_000)]
+    assert most < 2_000
+    assert len(calls) < 30

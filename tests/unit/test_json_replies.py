@@ -52,6 +52,18 @@ BOTH = (
             None,
             (("pier", 0.1),),
         ),
+        ('{"category": "ship", "likelihood": "90 %"}', "ship", 0.9, ()),
+        ('{"category": "ship", "likelihood": "0,9"}', "ship", 0.9, ()),
+        # What is wrong with an alternative is not wrong with the reply.
+        ('{"category": "ship", "alternatives": "pier"}', "ship", None, ()),
+        ('{"category": "ship", "alternatives": ["pier", 3]}', "ship", None, (("pier", None),)),
+        (
+            '{"category": "ship", "alternatives": [{"category": 3}, {"likelihood": 0.1}, '
+            '{"category": "pier", "likelihood": "5%"}, {"category": "quay", "likelihood": 9}]}',
+            "ship",
+            None,
+            (("pier", 0.05),),
+        ),
         ('{"category": "caf\\u00e9", "likelihood": 0.5}', "café", 0.5, ()),
         (
             '{"category": "ship", "alternatives": [{"category": "ship", "likelihood": 0.1}, '
@@ -95,9 +107,6 @@ def test_objects(
             '{"category": "ship", "alternatives": [{"category": "a", "category": "b"}]}',
             "the key 'category' stands twice",
         ),
-        ('{"category": "ship", "alternatives": "pier"}', "alternatives 'pier' are no objects"),
-        ('{"category": "ship", "alternatives": ["pier"]}', "are no objects"),
-        ('{"category": "ship", "alternatives": [{"category": 3}]}', "category 3 is no name"),
         ('{"category": null, "likelihood": 0.1, "note": "a wake', "cut off"),
         ('{"category": null, "alternatives": [{"category": "ship", "li', "cut off"),
         ('{"likelihood": 0.1, "alternatives": [{"category": "ship"}, {"ca', "no quoted category"),

@@ -41,6 +41,15 @@ def test_the_more_frequent_name_represents() -> None:
     assert merged({"a": 2, "b": 5, "far": 1}) == {"a": "b", "b": "b", "far": "far"}
 
 
+def test_a_sentence_represents_nothing() -> None:
+    # Its vector would be near to that of anything that the model says in a sentence.
+    said = {"i am sorry, i cannot tell": 9, "b": 5, "a": 1}
+    assert merged(said) == {"i am sorry, i cannot tell": "i am sorry, i cannot tell"} | {
+        "a": "b",
+        "b": "b",
+    }
+
+
 def test_forms_are_counted_together() -> None:
     assert merged({"a": 3, "B": 2, "the b": 2})["a"] == "b"
 

@@ -1,5 +1,6 @@
 """The vocabulary: what names mean, and what it refuses to hold."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,32 @@ def test_a_list_of_names_will_do() -> None:
 def test_what_contradicts_itself_is_refused(content: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Vocabulary.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (["ship", "Ships"], "'ship' and 'Ships' are the same name, but"),
+        (
+            [{"name": "ship", "synonyms": ["the hulls"]}, {"name": "boat", "synonyms": ["Hull"]}],
+            "the one stands for 'ship', the other for 'boat'",
+        ),
+        (["ship", {"name": "boat", "synonyms": ["some ships"]}], "leave one out"),
+    ],
+)
+def test_what_contradicts_itself_in_another_form_is_told_when_it_is_needed(
+    content: Any, message: str
+) -> None:
+    vocabulary = Vocabulary.model_validate(content)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        vocabulary.require_clear()
+
+
+def test_a_synonym_may_be_a_form_of_its_own_category() -> None:
+    content = [{"name": "ship", "synonyms": ["ships", "boats", "a boat"]}]
+    vocabulary = Vocabulary.model_validate(content)
+    vocabulary.require_clear()
+    assert vocabulary.meaning("boat") == ("ship", "vocabulary")
 
 
 def write_config(folder: Path, vocabulary: str) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from demo.scenes import generate_scene
 from demo.stack.settings import REPO
@@ -41,6 +42,29 @@ def test_clip_names_crops(crops: tuple[list[Image], list[str]]) -> None:
     logits = embedder.likeness(embedder.embed_crops(images), embedder.embed_names(vocabulary))
     best = [vocabulary[i] for i in logits.argmax(axis=1)]
     assert np.mean([a == b for a, b in zip(best, names, strict=True)]) > 0.9
+
+
+def test_clip_takes_fewer_crops_at_a_time_where_memory_is_short(
+    crops: tuple[list[Image], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
+    images = crops[0][:23]
+    wanted = embedder.embed_crops(images)
+    encode = embedder._model.encode_image
+    tried = []
+
+    def encode_few(pixels: torch.Tensor) -> torch.Tensor:
+        tried.append(len(pixels))
+        if len(pixels) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(pixels)
+
+    monkeypatch.setattr(embedder._model, "encode_image", encode_few)
+    assert np.allclose(embedder.embed_crops(images), wanted, atol=1e-5)
+    assert tried == [23, 11, 5, 5, 5, 5, 3]
+    monkeypatch.setattr(embedder._model, "encode_image", lambda _: encode_few(torch.zeros(6)))
+    with pytest.raises(torch.OutOfMemoryError):
+        embedder.embed_crops(images)
 
 
 def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:

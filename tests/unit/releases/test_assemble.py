@@ -310,6 +310,18 @@ def test_categories_are_the_vocabulary_then_other_names_sorted(world):
     assert categories == tuple(Category(n, name) for n, name in enumerate(names, start=1))
 
 
+def test_a_category_knows_the_wider_one_that_it_belongs_to(world):
+    vocabulary = Vocabulary.model_validate(["craft", {"name": "ship", "parent": "craft"}])
+    config = world.config.model_copy(update={"vocabulary": vocabulary})
+    dataset = assemble(world.state, config)
+    assert [(c.name, c.parent) for c in dataset.categories][:2] == [
+        ("craft", ""),
+        ("ship", "craft"),
+    ]
+    told = json.loads(coco.encode(dataset, config.release))
+    assert [c["supercategory"] for c in told["categories"]][:2] == ["", "craft"]
+
+
 def test_an_object_as_large_as_its_scene_is_never_drawn(world):
     side = 6000
     sea = np.ones((side, side), dtype=bool)
