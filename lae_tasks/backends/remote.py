@@ -65,7 +65,7 @@ class RemoteClassifier:
         """The same namer, which keeps its replies, and spends no more than its share of the budget.
 
         Args:
-            journal: Where replies are kept, and perhaps found.
+            journal: Where replies are kept, and perhaps found; entered already.
             share: Of the night's budget.
         """
         own = copy.copy(self)
@@ -73,7 +73,7 @@ class RemoteClassifier:
         budget_usd = self._remote.budget_usd
         limit_usd = None if budget_usd is None else share * budget_usd
         own._budget = Budget(limit_usd, journal.spent, journal.dearest)
-        own._tally = Counter()
+        own._tally = Counter(answered=journal.answered)
         return own
 
     def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
