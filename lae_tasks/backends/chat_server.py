@@ -278,6 +278,7 @@ class ChatServer:
 
     def _clean(self, text: str) -> str:
         """What may stand in a message: neither key nor picture, and not much."""
+        text = text.encode(errors="replace").decode()  # half a character, which JSON can have
         if self._key:
             text = text.replace(self._key, "…")
         text = re.sub(r"(data:[\w/.+-]*;base64,)?[A-Za-z0-9+/=_-]{64,}", "…", text)
@@ -290,7 +291,7 @@ def _message(content: bytes) -> str:
     text = content.decode(errors="replace")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter is of brackets, thousands deep
         return text
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):

@@ -57,6 +57,31 @@ def test_a_refused_crop_is_its_own_problem(
     assert "iVBOR" not in caplog.text
 
 
+@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("[" * 100_000, "[[["), ('{"error":' * 100_000, '{"error":'), ('"\\ud800 no"', "? no")],
+)
+def test_an_error_may_say_anything(
+    server: LvlmServer, at_once: None, status: int, body: str, said: str
+) -> None:
+    images = some_crops(3)
+
+    def speak(crop: Image, asked: dict[str, Any]) -> Answer:
+        if len(server.asked) == 1:
+            return HttpError(status, body)
+        return by_digest(crop, asked)
+
+    server.speaker = speak
+    first, *rest = remote_namer(server, max_in_flight=1).reply(images, PAPER)
+    assert [reply.text for reply in rest] == expected(images[1:])
+    if status == 400:
+        assert first.problem.startswith(f"HTTP 400: {said}")
+        assert len(first.problem.encode()) < 400
+    else:
+        assert first.text == expected(images)[0]
+
+
 def test_a_server_that_refuses_every_crop_ends_it_and_is_asked_again_later(
     server: LvlmServer, tmp_path: Path
 ) -> None:
