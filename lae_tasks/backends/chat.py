@@ -81,7 +81,8 @@ def best_first(replies: Sequence[Reply]) -> tuple[Reply, ...]:
 
 class _Token(BaseModel):
     token: str
-    logprob: float
+    #: Some servers write NaN or -Infinity, which is no JSON, and which no table would take.
+    logprob: float = Field(allow_inf_nan=False)
     bytes: list[Annotated[int, Field(ge=0, le=255)]] | None = None
 
 

@@ -1,11 +1,13 @@
 """Naming by a server: real HTTP, forced faults; what a reply is, what a refusal is, what stops."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,9 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError, TransientError
+from lae_tasks.journal import Journal
 from lae_tasks.prompt_template import load_template
+from lae_tasks.storage import LocalStorage
 from tests.lvlm_server import (
     Answer,
     Fault,
@@ -298,6 +302,27 @@ def test_tokens_that_do_not_fit_the_text_are_left_out(server: LvlmServer) -> Non
     replies = list(remote_namer(server, max_in_flight=1).reply(some_crops(len(cases)), PAPER))
     assert [reply.token_ends for reply in replies] == [ends for _, ends in cases]
     assert all(len(r.token_ends) == len(r.token_probabilities) for r in replies)
+
+
+@pytest.mark.parametrize("logprob", [math.nan, math.inf, -math.inf, 10**400, -9999.0])
+def test_a_probability_that_is_none_leaves_the_reply(
+    server: LvlmServer, tmp_path: Path, logprob: float
+) -> None:
+    def speak(*_: object) -> dict[str, Any]:
+        said = completion(Reply('"ship"', (5, 6), (0.5, 0.5)), {"logprobs": True})
+        said["choices"][0]["logprobs"]["content"][1]["logprob"] = logprob
+        return said
+
+    server.speaker = speak
+    store = LocalStorage(tmp_path)
+    for _ in range(2):  # the second time it is the journal's
+        with Journal(store, "replies/") as journal:
+            (reply,) = remote_namer(server).for_shard(journal, 1.0).reply(some_crops(1), PAPER)
+        assert (reply.text, reply.problem) == ('"ship"', "")
+        # So small a one is no probability at all, but a number.
+        assert reply.token_probabilities == (pytest.approx((0.5, 0)) if logprob == -9999 else ())
+        assert bool(reply.token_ends) == bool(reply.token_probabilities)
+    assert len(server.asked) == 1
 
 
 def test_other_names_come_from_samples(server: LvlmServer) -> None:
