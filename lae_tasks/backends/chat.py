@@ -3,10 +3,9 @@
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig, RemoteConfig
@@ -24,19 +23,11 @@ class MalformedError(ValueError):
     """The body is no chat completion."""
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What a body says.
+class Usage(BaseModel):
+    """What a server bills: the tokens that were sent, and those that all choices took."""
 
-    Attributes:
-        replies: One for each choice.
-        prompt_tokens: What was sent, in tokens; None where the server does not tell.
-        completion_tokens: What all choices took.
-    """
-
-    replies: tuple[Reply, ...]
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    prompt_tokens: NonNegativeInt
+    completion_tokens: NonNegativeInt = 0
 
 
 def question(
@@ -90,7 +81,8 @@ def best_first(replies: Sequence[Reply]) -> tuple[Reply, ...]:
 
 class _Token(BaseModel):
     token: str
-    logprob: float
+    #: Some servers write NaN or -Infinity, which is no JSON, and which no table would take.
+    logprob: float = Field(allow_inf_nan=False)
     bytes: list[Annotated[int, Field(ge=0, le=255)]] | None = None
 
 
@@ -106,31 +98,32 @@ class _Choice(BaseModel):
     logprobs: Any = None
 
 
-class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int = 0
-
-
 class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: _Usage | None = None
+
+
+class _Billed(BaseModel):
+    usage: Usage | None = None
 
 
 _TOKENS = TypeAdapter(list[_Token])
 
 
-def read_completion(body: bytes) -> Completion:
-    """Reads the body of an answer with status 200. Raises MalformedError."""
+def read_usage(body: bytes) -> Usage | None:
+    """What an answer with status 200 costs, be it a completion or not; None if it does not tell."""
+    try:
+        return _Billed.model_validate_json(body).usage
+    except ValidationError:
+        return None
+
+
+def read_completion(body: bytes) -> tuple[Reply, ...]:
+    """The replies in an answer with status 200, one or more. Raises MalformedError."""
     try:
         found = _Completion.model_validate_json(body)
     except ValidationError as error:
         raise MalformedError(first_problem(error)) from None  # it would quote the body
-    usage = found.usage
-    return Completion(
-        tuple(_reply(choice) for choice in found.choices),
-        usage.prompt_tokens if usage else None,
-        usage.completion_tokens if usage else None,
-    )
+    return tuple(_reply(choice) for choice in found.choices)
 
 
 def _reply(choice: _Choice) -> Reply:

@@ -24,7 +24,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from lae_tasks.backends.chat import Completion, MalformedError, read_completion
+from lae_tasks.backends.chat import MalformedError, Usage, read_completion, read_usage
+from lae_tasks.backends.protocols import Reply
 from lae_tasks.budget import Budget
 from lae_tasks.config import RemoteConfig
 from lae_tasks.errors import ConfigError, TransientError
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 #: The wait before the n-th attempt is a random share of 0.5 s, 1 s, 2 s … and 30 s at most.
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
 _TELL_EVERY_S = 30.0
+#: A request that was answered so often with what is no completion is given up: each may be billed.
+_MALFORMED = 3
 _MAX_BODY_BYTES = 32 << 20
 _MAX_QUOTE = 300
 
@@ -57,7 +60,7 @@ _OPTIONAL = {
 
 
 class RefusedError(Exception):
-    """The server does not take this request, however often it is sent."""
+    """The server has no reply to this request, however often it is sent."""
 
 
 class StoppedError(Exception):
@@ -128,16 +131,29 @@ class ChatServer:
             limits=httpx.Limits(max_connections=n, max_keepalive_connections=n),
         )
 
-    def complete(self, body: Mapping[str, Any], asking: Asking) -> Completion:
-        """The answer to a request.
+    def complete(self, body: Mapping[str, Any], asking: Asking) -> tuple[Reply, ...]:
+        """The replies to a request, one or more.
 
         Raises:
-            RefusedError: If the server does not take it.
+            RefusedError: If the server does not take it, or answers with no completion.
             StoppedError: If `asking.stop` was set before it was sent.
             OverBudgetError: If the budget does not suffice for it.
             ConfigError: If the server would take no request: a wrong key, address or model.
             TransientError: If there is no answer by the deadline.
         """
+        malformed = 0
+
+        def attempt() -> tuple[Reply, ...]:
+            nonlocal malformed
+            try:
+                return self._attempt(body, asking)
+            except MalformedError as error:
+                malformed += 1
+                what = f"no chat completion in the answer: {error}"
+                if malformed >= _MALFORMED:
+                    raise RefusedError(f"{what} ({malformed} such answers)") from error
+                raise _AgainError(what) from error
+
         attempts = Retrying(
             sleep=sleep_using_event(asking.stop),
             stop=stop_before_delay(max(0.0, asking.until - time.monotonic())),
@@ -147,7 +163,7 @@ class ChatServer:
             reraise=True,
         )
         try:
-            return attempts(self._attempt, body, asking)
+            return attempts(attempt)
         except _AgainError as error:
             raise TransientError(
                 f"{self._url}: no answer in {self._config.deadline_s:g} s and "
@@ -155,7 +171,7 @@ class ChatServer:
                 "raise classify.remote.deadline_s"
             ) from error
 
-    def _attempt(self, body: Mapping[str, Any], asking: Asking) -> Completion:
+    def _attempt(self, body: Mapping[str, Any], asking: Asking) -> tuple[Reply, ...]:
         while True:
             with asking.budget.request():
                 if asking.stop.is_set():
@@ -190,26 +206,27 @@ class ChatServer:
             raise _AgainError(f"{type(error).__name__}: {self._clean(str(error))}") from error
         return answer, bytes(content)
 
-    def _read(self, content: bytes, asking: Asking) -> Completion:
-        try:
-            found = read_completion(content)
-        except MalformedError as error:
-            raise _AgainError(f"no chat completion in the answer: {error}") from error
-        config = self._config
-        if found.prompt_tokens is None and config.budget_usd is not None:
+    def _read(self, content: bytes, asking: Asking) -> tuple[Reply, ...]:
+        usage = read_usage(content)
+        if usage:  # before anything else: what is no completion is billed, too
+            self._pay(usage, asking)
+        replies = read_completion(content)
+        if usage is None and self._config.budget_usd is not None:
             raise ConfigError(
                 f"{self._url}: its answers have no `usage`, so that nobody knows what they cost; "
                 "leave out classify.remote.budget_usd"
             )
-        sent, got = found.prompt_tokens or 0, found.completion_tokens or 0
+        return replies
+
+    def _pay(self, usage: Usage, asking: Asking) -> None:
+        sent, got = usage.prompt_tokens, usage.completion_tokens
         # A price per million is one in millionths.
         cost = math.ceil(
-            sent * config.usd_per_million_prompt_tokens
-            + got * config.usd_per_million_completion_tokens
+            sent * self._config.usd_per_million_prompt_tokens
+            + got * self._config.usd_per_million_completion_tokens
         )
         asking.budget.pay(cost)
         asking.counts.update(prompt_tokens=sent, completion_tokens=got, cost_microusd=cost)
-        return found
 
     def _supported(self, body: Mapping[str, Any]) -> dict[str, Any]:
         sent = {name: value for name, value in body.items() if name not in self._without}
@@ -261,6 +278,7 @@ class ChatServer:
 
     def _clean(self, text: str) -> str:
         """What may stand in a message: neither key nor picture, and not much."""
+        text = text.encode(errors="replace").decode()  # half a character, which JSON can have
         if self._key:
             text = text.replace(self._key, "…")
         text = re.sub(r"(data:[\w/.+-]*;base64,)?[A-Za-z0-9+/=_-]{64,}", "…", text)
@@ -273,7 +291,7 @@ def _message(content: bytes) -> str:
     text = content.decode(errors="replace")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter is of brackets, thousands deep
         return text
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):

@@ -28,7 +28,7 @@ from lae_tasks.prompt_template import PromptTemplate
 _AHEAD, _BYTES_AHEAD = 4, 128 << 20
 
 
-#: If a server refuses so many crops and has answered none, it will answer none.
+#: If a server has no reply to so many crops and has answered none, it will answer none.
 _REFUSALS = 8
 
 
@@ -65,7 +65,7 @@ class RemoteClassifier:
         """The same namer, which keeps its replies, and spends no more than its share of the budget.
 
         Args:
-            journal: Where replies are kept, and perhaps found.
+            journal: Where replies are kept, and perhaps found; entered already.
             share: Of the night's budget.
         """
         own = copy.copy(self)
@@ -73,7 +73,7 @@ class RemoteClassifier:
         budget_usd = self._remote.budget_usd
         limit_usd = None if budget_usd is None else share * budget_usd
         own._budget = Budget(limit_usd, journal.spent, journal.dearest)
-        own._tally = Counter()
+        own._tally = Counter(answered=journal.answered)
         return own
 
     def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
@@ -159,21 +159,21 @@ class RemoteClassifier:
         self._tally["refused"] += 1
         if not self._tally["answered"] and self._tally["refused"] >= _REFUSALS:
             raise ConfigError(
-                f"{self._remote.base_url} refuses every crop: {error}; is {self._config.model} a "
-                "model that takes images?"
+                f"{self._remote.base_url} has no reply to any crop: {error}; does it speak "
+                f"OpenAI's chat protocol, and does {self._config.model} take images?"
             ) from error
         return Reply("", problem=str(error), counts=dict(asking.counts))
 
     def _ask(self, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
         body = question(crop, template, self._config, self._remote)
-        reply = self._server.complete(body, asking).replies[0]
+        reply = self._server.complete(body, asking)[0]
         others: tuple[Reply, ...] = ()
         # A model that shall say alternatives in its reply need not be asked again.
         says_others = template.schema and "alternatives" in template.schema.get("properties", {})
         if self._config.alternatives and not reply.problem and not says_others:
             try:
-                answer = self._server.complete(samples(body, self._config.alternatives), asking)
-                others = best_first(answer.replies)
+                said = self._server.complete(samples(body, self._config.alternatives), asking)
+                others = best_first(said)
             except (RefusedError, OverBudgetError, StoppedError, TransientError):
                 # The reply is there and paid for. Where more is wrong, the next crop tells.
                 asking.counts["samples_missing"] += 1

@@ -1,6 +1,7 @@
 """Naming by a server: real HTTP, forced faults; what a reply is, what a refusal is, what stops."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,6 @@ from tests.lvlm_server import (
     LvlmServer,
     by_digest,
     completion,
-    digest_of_crop,
     expected,
     remote_namer,
     some_crops,
@@ -215,41 +215,6 @@ def test_what_no_crop_can_pass_ends_the_shard(
     assert len(server.asked) <= 16
 
 
-def test_a_refused_crop_is_its_own_problem(
-    server: LvlmServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    images = some_crops(9)
-
-    def picky(crop: Image, body: dict[str, Any]) -> Answer:
-        if digest_of_crop(crop) == digest_of_crop(images[4]):
-            picture = "data:image/png;base64," + "iVBORw0KGgo" * 500
-            return HttpError(400, {"error": {"message": f"our policy forbids {picture} here"}})
-        return by_digest(crop, body)
-
-    server.speaker = picky
-    replies = list(remote_namer(server).reply(images, PAPER))
-    assert [bool(reply.problem) for reply in replies] == [i == 4 for i in range(9)]
-    assert replies[4].problem == "HTTP 400: our policy forbids … here"
-    assert replies[4].counts == {"requests": 1}
-    assert "iVBOR" not in caplog.text
-
-
-def test_a_server_that_refuses_every_crop_ends_it_and_is_asked_again_later(
-    server: LvlmServer, tmp_path: Path
-) -> None:
-    server.speaker = lambda *_: HttpError(400, "demo is not a multimodal model")
-    images, store = some_crops(40), LocalStorage(tmp_path)
-    with Journal(store, "replies/") as journal, pytest.raises(ConfigError) as caught:
-        list(remote_namer(server).for_shard(journal, 1.0).reply(images, PAPER))
-    assert "refuses every crop" in str(caught.value)
-    assert "not a multimodal model" in str(caught.value)
-    assert len(server.asked) < 40
-    server.speaker = by_digest
-    with Journal(store, "replies/") as journal:
-        replies = list(remote_namer(server).for_shard(journal, 1.0).reply(images, PAPER))
-    assert [reply.text for reply in replies] == expected(images)
-
-
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
@@ -337,6 +302,27 @@ def test_tokens_that_do_not_fit_the_text_are_left_out(server: LvlmServer) -> Non
     replies = list(remote_namer(server, max_in_flight=1).reply(some_crops(len(cases)), PAPER))
     assert [reply.token_ends for reply in replies] == [ends for _, ends in cases]
     assert all(len(r.token_ends) == len(r.token_probabilities) for r in replies)
+
+
+@pytest.mark.parametrize("logprob", [math.nan, math.inf, -math.inf, 10**400, -9999.0])
+def test_a_probability_that_is_none_leaves_the_reply(
+    server: LvlmServer, tmp_path: Path, logprob: float
+) -> None:
+    def speak(*_: object) -> dict[str, Any]:
+        said = completion(Reply('"ship"', (5, 6), (0.5, 0.5)), {"logprobs": True})
+        said["choices"][0]["logprobs"]["content"][1]["logprob"] = logprob
+        return said
+
+    server.speaker = speak
+    store = LocalStorage(tmp_path)
+    for _ in range(2):  # the second time it is the journal's
+        with Journal(store, "replies/") as journal:
+            (reply,) = remote_namer(server).for_shard(journal, 1.0).reply(some_crops(1), PAPER)
+        assert (reply.text, reply.problem) == ('"ship"', "")
+        # So small a one is no probability at all, but a number.
+        assert reply.token_probabilities == (pytest.approx((0.5, 0)) if logprob == -9999 else ())
+        assert bool(reply.token_ends) == bool(reply.token_probabilities)
+    assert len(server.asked) == 1
 
 
 def test_other_names_come_from_samples(server: LvlmServer) -> None:
