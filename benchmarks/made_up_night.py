@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lae_tasks.contracts import Assignment, Done, Label, Record, Region, Scene, Tile
+from lae_tasks.accounts import Done
+from lae_tasks.contracts import Assignment, Label, Record, Region, Scene, Tile
 from lae_tasks.geometry import encode_mask
 from lae_tasks.night import Night
 from lae_tasks.runner import Work, run

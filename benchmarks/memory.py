@@ -22,8 +22,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.tiling import write_scene
+from lae_tasks.accounts import Done
 from lae_tasks.config import Config
-from lae_tasks.contracts import Done, Label, PromptType, Region, Tile
+from lae_tasks.contracts import Label, PromptType, Region, Tile
 from lae_tasks.geometry import encode_mask
 from lae_tasks.night import Night, plan, run_stage
 from lae_tasks.runner import Work, read_manifest, run

@@ -23,9 +23,10 @@ from rich.table import Column, Table
 from demo.masks import CONFIG
 from demo.scenes import write_world
 from demo.train.data import HELD_OUT_SEED
+from lae_tasks.accounts import Manifest
 from lae_tasks.config import Config, RemoteConfig
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Decision, Label, Manifest, Outcome
+from lae_tasks.contracts import Decision, Label, Outcome
 from lae_tasks.evaluate import evaluate
 from lae_tasks.formats import coco
 from lae_tasks.local import run_night

@@ -27,8 +27,9 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 from rich.console import Console
 
+from lae_tasks.accounts import Done
 from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.contracts import Done, Scene
+from lae_tasks.contracts import Scene
 from lae_tasks.geometry import tile_windows
 from lae_tasks.ranges import RangeFile
 from lae_tasks.raster import open_raster

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from rich.progress import track
 
 from demo.scenes import SyntheticObject, SyntheticScene
+from lae_tasks.accounts import Done
 from lae_tasks.backends.protocols import Floats, Image, MaskGenerator, MaskProposal
 from lae_tasks.config import SegmentConfig
-from lae_tasks.contracts import Done, Scene, Tile, WindowPx
+from lae_tasks.contracts import Scene, Tile, WindowPx
 from lae_tasks.geometry import Mask, decode_mask, mask_bbox, mask_in_window
 from lae_tasks.stages import segment
 from lae_tasks.stages.tile import encode_png, image_key

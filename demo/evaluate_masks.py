@@ -44,10 +44,11 @@ from demo.metrics import mask_overlaps, mean
 from demo.scenes import SyntheticScene, generate_scene
 from demo.scenes.world import encode_mask
 from demo.train.data import HELD_OUT_SEED
+from lae_tasks.accounts import Done
 from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Floats, Image, MaskGenerator, MaskProposal
 from lae_tasks.config import Config, SegmentConfig
-from lae_tasks.contracts import Done, Region, Scene, Tile
+from lae_tasks.contracts import Region, Scene, Tile
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.raster import open_raster
 from lae_tasks.stages import ingest, segment, tile

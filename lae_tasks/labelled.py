@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lae_tasks.contracts import BoxPx, Label, Output, Region, Scene, Tile
+from lae_tasks.accounts import Output
+from lae_tasks.contracts import BoxPx, Label, Region, Scene, Tile
 from lae_tasks.errors import ContractError
 from lae_tasks.geometry import Mask, decode_mask
 from lae_tasks.georeference import place_of

@@ -5,8 +5,8 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
+from lae_tasks.accounts import Manifest
 from lae_tasks.config import Config
-from lae_tasks.contracts import Manifest
 from lae_tasks.night import Night, plan, require_ready, run_stage
 from lae_tasks.process import die_with_parent
 from lae_tasks.state import SHARD_STAGES

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lae_tasks.backends.protocols import Image
 from lae_tasks.contracts import BoxPx, Region, Tile, WindowPx
 from lae_tasks.crops import crop_region, crop_window
-from lae_tasks.geometry import decode_mask, mask_in_window
+from lae_tasks.rle import Runs
 from lae_tasks.stages.tile import load_image, load_valid
 from lae_tasks.storage import Storage
 
@@ -71,8 +71,7 @@ class Mosaic:
         tile = self._by_id[region.tile_id]
         if tile.valid_key is None:
             return 0.0
-        mask = decode_mask(region.mask_rle, region.bbox_xyxy_px)
-        shown = mask_in_window(mask, region.bbox_xyxy_px, tile.window_px)
+        shown = Runs(region.mask_rle, region.bbox_xyxy_px).window(tile.window_px)
         empty = ~self._load_valid(tile.tile_id)[shown]
         return round(float(empty.mean()), 4) if empty.size else 0.0
 

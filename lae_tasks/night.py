@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
+from lae_tasks.accounts import Counted, Done, Manifest, Output, Rejection
 from lae_tasks.backends.protocols import Classifier, MaskGenerator, TextEmbedder
 from lae_tasks.backends.weights import (
     clip_revision,
@@ -21,17 +22,12 @@ from lae_tasks.budget import share_by_area
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
-    Counted,
     Decision,
-    Done,
     Embedding,
     Label,
-    Manifest,
     Merge,
-    Output,
     Prompt,
     Region,
-    Rejection,
     Scene,
     Tile,
 )

@@ -26,16 +26,8 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import ValidationError
 
-from lae_tasks.contracts import (
-    SCHEMA_VERSION,
-    Counted,
-    Done,
-    Manifest,
-    Output,
-    Record,
-    Rejection,
-    first_problem,
-)
+from lae_tasks.accounts import Counted, Done, Manifest, Output, Rejection
+from lae_tasks.contracts import SCHEMA_VERSION, Record, first_problem
 from lae_tasks.errors import ContractError
 from lae_tasks.storage import MissingObjectError, Storage
 from lae_tasks.tables import TableWriter, remedy, sha256_of

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from lae_tasks.accounts import Manifest, Rejection
 from lae_tasks.contracts import (
     Assignment,
     Decision,
     Label,
-    Manifest,
     Region,
-    Rejection,
     ReviewItem,
     Scene,
     Tile,

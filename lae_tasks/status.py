@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from rich.table import Column, Table
 
-from lae_tasks.contracts import Decision, Manifest, Outcome, Rejection
+from lae_tasks.accounts import Manifest, Rejection
+from lae_tasks.contracts import Decision, Outcome
 from lae_tasks.errors import ContractError
 from lae_tasks.releases.manifest import NoReleaseError, read_release
 from lae_tasks.review.verdicts import fold_verdicts

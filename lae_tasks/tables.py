@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from lae_tasks.contracts import Output, Record, first_problem
+from lae_tasks.accounts import Output
+from lae_tasks.contracts import Record, first_problem
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.schema import arrow_schema
 from lae_tasks.storage import MissingObjectError, Storage

@@ -15,8 +15,9 @@ from affine import Affine
 from PIL import Image
 from rasterio.transform import from_origin
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.contracts import Done, Rejection, Scene
+from lae_tasks.contracts import Scene
 from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import OWN_CRS, PLACED, POINTS, gradient, write_raster

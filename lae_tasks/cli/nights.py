@@ -21,7 +21,7 @@ from lae_tasks.config import Config
 from lae_tasks.config_file import load_config
 
 if TYPE_CHECKING:
-    from lae_tasks.contracts import Manifest
+    from lae_tasks.accounts import Manifest
 
 
 @app.command()

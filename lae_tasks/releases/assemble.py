@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lae_tasks.config import Config, Measure, RouteConfig
+from lae_tasks.config import Config
 from lae_tasks.contracts import (
     BoxPx,
     Decision,
@@ -23,11 +23,11 @@ from lae_tasks.contracts import (
     VerdictAction,
     review_item_id,
 )
-from lae_tasks.duplicates import Shapes
-from lae_tasks.geometry import Mask, clip, decode_mask, encode_mask, mask_bbox
+from lae_tasks.geometry import Mask, clip, encode_mask, mask_bbox
 from lae_tasks.georeference import Georeference, place_of
-from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, ReleaseImage
+from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, Object, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
+from lae_tasks.releases.twins import without_twins
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.rle import Runs, rle_in_frame
 from lae_tasks.state import State
@@ -39,35 +39,13 @@ _MIN_COVER = 0.5
 """A mask no longer fits a steward's box that keeps less than this share of its pixels, or that it
 fills less than this share as well as it filled its own."""
 
-_IMPORTED = "engine:imported"
-_SAME_BOX_IOU = 0.7
-"""Two boxes of stewards with more overlap are two drawings of one thing."""
-
-
-@dataclass(frozen=True)
-class _Object:
-    """A thing on the ground; `mask_rle` is of the size of its box in scene pixels."""
-
-    region_id: str
-    scene_id: str
-    category: str
-    bbox_xyxy_px: BoxPx
-    mask_rle: str
-    area_px: int
-    score: float
-    source: str
-
-    @property
-    def is_rectangle(self) -> bool:
-        return self.area_px == _size_px(self.bbox_xyxy_px)
-
 
 @dataclass(frozen=True)
 class _Shown:
     """What a tile shows of an object: box and RLE in the tile's pixels."""
 
     tile: Tile
-    item: _Object
+    item: Object
     bbox_xyxy_px: BoxPx
     mask_rle: str
     area_px: int
@@ -82,10 +60,10 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
         parent: The release before; category numbers are taken over from it.
     """
     left_out: Counter[str] = Counter()
-    found: defaultdict[str, list[_Object]] = defaultdict(list)
+    found: defaultdict[str, list[Object]] = defaultdict(list)
     for item in _objects(state, config.vocabulary, left_out):
         found[item.scene_id].append(item)
-    objects = {key: _without_twins(items, config.route, left_out) for key, items in found.items()}
+    objects = {key: without_twins(items, config.route, left_out) for key, items in found.items()}
     categories = _categories(
         config, parent, {item.category for items in objects.values() for item in items}
     )
@@ -116,7 +94,7 @@ def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
     return tile.raw_key, tile.scene_id, y, x, tile.tile_id
 
 
-def _objects(state: State, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[_Object]:
+def _objects(state: State, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[Object]:
     """The objects that are in, ordered by region id; counts the rest by reason."""
     verdicts = fold_verdicts(state.verdicts.values())
     # A vocabulary that is respelled renames what was said before, too.
@@ -148,10 +126,10 @@ def _objects(state: State, vocabulary: Vocabulary, left_out: Counter[str]) -> It
             logger.debug("%s is left out: %s", region_id, reason)
 
 
-def _by_engine(region: Region, decision: Decision, category: str | None) -> _Object | None:
+def _by_engine(region: Region, decision: Decision, category: str | None) -> Object | None:
     if decision.outcome is not Outcome.ACCEPT or category is None:
         return None
-    return _Object(
+    return Object(
         region_id=region.region_id,
         scene_id=region.scene_id,
         category=category,
@@ -168,7 +146,7 @@ def _by_steward(
     category: str | None,
     region: Region | None,
     sent: ReviewItem | None,
-) -> _Object | None:
+) -> Object | None:
     """The object as the steward left it; None if it is not one, or its region is gone."""
     if verdict.action is VerdictAction.REJECT or category is None:
         return None
@@ -181,7 +159,7 @@ def _by_steward(
         bbox = _beyond_tile(bbox, sent, region) if sent and region else bbox
         mask = adjusted_mask(region, bbox) if region else _rectangle(bbox)
         mask_rle, area_px = encode_mask(mask), int(mask.sum())
-    return _Object(
+    return Object(
         region_id=verdict.region_id,
         scene_id=verdict.scene_id,
         category=category,
@@ -203,65 +181,6 @@ def _beyond_tile(bbox: BoxPx, sent: ReviewItem, region: Region) -> BoxPx:
     edges = zip(bbox, sent.bbox_xyxy_px, borders, region.bbox_xyxy_px, strict=True)
     x0, y0, x1, y1 = (own if now == was == border else now for now, was, border, own in edges)
     return x0, y0, x1, y1
-
-
-def _without_twins(
-    items: Sequence[_Object], config: RouteConfig, left_out: Counter[str]
-) -> list[_Object]:
-    """Leaves out what stewards have made double.
-
-    An object of the engine goes if a steward's of that category covers it, by threshold and measure
-    of the route stage. Of two that stewards left, one goes only if they are nearly the same box,
-    such as a thing drawn on two tiles: neighbours and parts of each other may both be meant.
-
-    Args:
-        items: The objects of one scene.
-        config: Threshold and measure of what is a duplicate.
-        left_out: Counts what goes.
-    """
-    # The steward's before the engine's; among these, a real mask before a drawn rectangle.
-    order = sorted(items, key=lambda o: (o.source != STEWARD, o.is_rectangle, o.region_id))
-    shapes = Shapes(
-        np.array([item.bbox_xyxy_px for item in order], dtype=np.int64),
-        lambda number: decode_mask(order[number].mask_rle, order[number].bbox_xyxy_px),
-        np.array([item.area_px for item in order], dtype=np.int64),
-    )
-    stewards: defaultdict[str, list[int]] = defaultdict(list)
-    kept = []
-    for number, item in enumerate(order):
-        others = stewards[item.category]
-        if item.source == STEWARD:
-            is_double = _greatest(shapes, number, others, "iou") > _SAME_BOX_IOU
-        else:
-            # A data set has each of its objects once, however closely they stand.
-            imported = item.source == _IMPORTED
-            is_double = not imported and _is_covered(shapes, number, others, config)
-        if is_double:
-            left_out["duplicate of a steward's object"] += 1
-            continue
-        kept.append(item)
-        if item.source == STEWARD:
-            others.append(number)
-    return sorted(kept, key=lambda o: o.region_id)
-
-
-def _is_covered(shapes: Shapes, number: int, others: Sequence[int], config: RouteConfig) -> bool:
-    """Whether an object is one of some others, too, as the route stage sees it."""
-    of_boxes: Measure = "containment" if config.nms_measure.endswith("containment") else "iou"
-    # A rectangle that was drawn around a thing says nothing of the thing's outline.
-    drawn = [other for other in others if shapes.is_rectangle(other)]
-    masks = [other for other in others if not shapes.is_rectangle(other)]
-    return (
-        _greatest(shapes, number, drawn, of_boxes) > config.nms_iou
-        or _greatest(shapes, number, masks, config.nms_measure) > config.nms_iou
-    )
-
-
-def _greatest(shapes: Shapes, number: int, others: Sequence[int], measure: Measure) -> float:
-    """The greatest overlap of an object with others."""
-    many = np.array(others, dtype=np.int64)
-    overlaps = shapes.overlap(np.full(len(many), number), many, measure)
-    return float(overlaps.max(initial=0.0))
 
 
 def _size_px(bbox_xyxy_px: BoxPx) -> int:
@@ -329,7 +248,7 @@ def _image(number: int, tile: Tile, place: Georeference | None) -> ReleaseImage:
 
 
 def _shown(
-    objects: dict[str, list[_Object]],
+    objects: dict[str, list[Object]],
     tiles: Sequence[Tile],
     min_share: float,
     left_out: Counter[str],
@@ -358,13 +277,13 @@ def _shown(
     return [each for tile in tiles for each in on_tile[tile.tile_id]]
 
 
-def _part(runs: Runs, item: _Object, tile: Tile) -> Mask:
+def _part(runs: Runs, item: Object, tile: Tile) -> Mask:
     """The object's mask in that part of its box that the tile shows."""
     x0, y0, x1, y1 = clip(item.bbox_xyxy_px, tile.window_px) or (0, 0, 0, 0)
     return runs.window((x0, y0, x1 - x0, y1 - y0))
 
 
-def _on(tile: Tile, item: _Object, part: Mask) -> _Shown:
+def _on(tile: Tile, item: Object, part: Mask) -> _Shown:
     x, y, width, height = tile.window_px
     left, top = max(item.bbox_xyxy_px[0] - x, 0), max(item.bbox_xyxy_px[1] - y, 0)
     x0, y0, x1, y1 = 0, 0, *part.shape[::-1]

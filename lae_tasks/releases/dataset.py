@@ -63,6 +63,26 @@ class ReleaseImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Object:
+    """A thing on the ground; `mask_rle` is of the size of its box in scene pixels."""
+
+    region_id: str
+    scene_id: str
+    category: str
+    bbox_xyxy_px: BoxPx
+    mask_rle: str
+    area_px: int
+    score: float
+    source: str
+
+    @property
+    def is_rectangle(self) -> bool:
+        """Whether the mask fills its box."""
+        x0, y0, x1, y1 = self.bbox_xyxy_px
+        return self.area_px == (x1 - x0) * (y1 - y0)
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """An object as it shows on one image. An object on two tiles has two annotations.
 

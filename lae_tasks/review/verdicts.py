@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lae_tasks.contracts import BoxPx, Rejection, ReviewItem, Verdict, VerdictAction, WindowPx
+from lae_tasks.accounts import Rejection
+from lae_tasks.contracts import BoxPx, ReviewItem, Verdict, VerdictAction, WindowPx
 from lae_tasks.names import canonical_form
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (

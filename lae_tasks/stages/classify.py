@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from lae_tasks.accounts import Counted, Done, Rejection
 from lae_tasks.asking import asked
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Counted, Done, Embedding, Label, Region, Rejection, Tile
+from lae_tasks.contracts import Embedding, Label, Region, Tile
 from lae_tasks.mosaic import Mosaic
 from lae_tasks.opinion import Opinion, SecondOpinion, Vectors
 from lae_tasks.prefetch import prefetch

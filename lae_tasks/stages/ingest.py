@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import AnnotationSource, IngestConfig
-from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.contracts import Assignment, Scene
 from lae_tasks.errors import ConflictError
 from lae_tasks.prompts import is_annotation
 from lae_tasks.raster import UnreadableError, open_raster

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from lae_tasks.accounts import Done, Manifest, Rejection
 from lae_tasks.config import Config
-from lae_tasks.contracts import Decision, Done, Manifest, Rejection, ReviewItem, Verdict
+from lae_tasks.contracts import Decision, ReviewItem, Verdict
 from lae_tasks.errors import ConfigError, UnfinishedNightError
 from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access, version_id

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import TileConfig
-from lae_tasks.contracts import Done, Rejection, Scene, Tile
+from lae_tasks.contracts import Scene, Tile
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.geometry import tile_windows
 from lae_tasks.prompts import ScenePrompts

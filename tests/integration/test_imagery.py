@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from demo.stack.settings import REPO
+from lae_tasks.accounts import Rejection
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Rejection
 from lae_tasks.local import open_night, run_night
 from lae_tasks.runner import iter_manifests
 from lae_tasks.state import load_state

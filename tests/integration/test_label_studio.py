@@ -12,8 +12,9 @@ from label_studio_sdk import LabelStudio
 
 from demo.stack.processes import free_port
 from demo.stack.services import LabelStudioServer, S3Server
+from lae_tasks.accounts import Rejection
 from lae_tasks.config import Config
-from lae_tasks.contracts import Outcome, Rejection, ReviewItem, Verdict, VerdictAction
+from lae_tasks.contracts import Outcome, ReviewItem, Verdict, VerdictAction
 from lae_tasks.errors import ConfigError, TransientError, UnfinishedNightError
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access

@@ -14,9 +14,10 @@ import yaml
 
 from demo.scenes import write_world
 from demo.stack.settings import REPO
+from lae_tasks.accounts import Manifest
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Label, Manifest
+from lae_tasks.contracts import Label
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, run_stage
 from lae_tasks.storage import LocalStorage

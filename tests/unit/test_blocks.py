@@ -11,8 +11,9 @@ from PIL import Image
 from rasterio.enums import Interleaving
 
 from lae_tasks import blocks
+from lae_tasks.accounts import Done
 from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.contracts import Done, Tile
+from lae_tasks.contracts import Tile
 from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import write_raster

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lae_tasks.contracts import Done, Label, Output, Record, Region, Scene, Tile
+from lae_tasks.accounts import Done, Output
+from lae_tasks.contracts import Label, Record, Region, Scene, Tile
 from lae_tasks.errors import ContractError
 from lae_tasks.labelled import Names, ShardTables, join, read_labelled
 from lae_tasks.runner import Work, run

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from demo.stack.settings import REPO
+from lae_tasks.accounts import Done
 from lae_tasks.config import AnnotationSource
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Decision, Done, Label, Region, Tile
+from lae_tasks.contracts import Decision, Label, Region, Tile
 from lae_tasks.dry_run import dry_run
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night

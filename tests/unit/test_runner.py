@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lae_tasks.contracts import Counted, Done, Merge, Region, Rejection
+from lae_tasks.accounts import Counted, Done, Rejection
+from lae_tasks.contracts import Merge, Region
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
 from lae_tasks.storage import LocalStorage

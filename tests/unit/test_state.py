@@ -5,18 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lae_tasks.contracts import (
-    Assignment,
-    Decision,
-    Done,
-    Label,
-    Manifest,
-    Merge,
-    Record,
-    Region,
-    Scene,
-    Tile,
-)
+from lae_tasks.accounts import Done, Manifest
+from lae_tasks.contracts import Assignment, Decision, Label, Merge, Record, Region, Scene, Tile
 from lae_tasks.errors import ContractError
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State, digest_of, load_state

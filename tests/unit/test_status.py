@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.accounts import Done, Rejection
+from lae_tasks.contracts import Assignment, Scene
 from lae_tasks.errors import ContractError
 from lae_tasks.runner import Work, run
 from lae_tasks.status import NightStatus, as_table, read_rejections, read_status

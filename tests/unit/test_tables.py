@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lae_tasks.contracts import Assignment, Merge, Output
+from lae_tasks.accounts import Output
+from lae_tasks.contracts import Assignment, Merge
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import TableWriter, iter_records, read_columns, sha256_of
@@ -17,7 +18,8 @@ from tests.unit.test_contracts import write_table
 READS = """
 import sys
 from pathlib import Path
-from lae_tasks.contracts import Assignment, Output
+from lae_tasks.accounts import Output
+from lae_tasks.contracts import Assignment
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import iter_records, read_columns, sha256_of
 path = Path(sys.argv[1])

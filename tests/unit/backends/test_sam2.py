@@ -1,40 +1,29 @@
-"""SAM 2 and SAM 3's tracker: transformers' own answers, and clear errors for wrong checkpoints."""
+"""SAM 2 and SAM 3's tracker: their answers are transformers' own."""
 
-import json
-import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForMaskGeneration,
-    Sam2Config,
     Sam2ImageProcessor,
     Sam2Model,
     Sam2Processor,
     Sam3ImageProcessor,
-    Sam3TrackerConfig,
     Sam3TrackerModel,
     Sam3TrackerProcessor,
     pipeline,
 )
-from transformers.utils import logging as transformers_logging
 
-from demo.scenes import generate_scene
-from demo.stack.settings import REPO
 from lae_tasks.backends.automatic_masks import automatic_masks
-from lae_tasks.backends.masks import check_checkpoint, load_mask_generator
+from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Guesses
 from lae_tasks.backends.sam2 import SegmentAnything2
 from lae_tasks.backends.upscaling import Upscaler
 from lae_tasks.config import SegmentConfig
-from lae_tasks.config_file import load_config
-from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import mask_in_window
-from lae_tasks.local import run_night
+from tests.unit.backends.sam2_models import make_config, make_image, write_model
 
 TYPES = ("sam2", "sam3_tracker")
 SHAPES = [(96, 96), (70, 120), (130, 50)]
@@ -43,63 +32,6 @@ MODELS = {
     "sam3_tracker": (Sam3TrackerModel, Sam3TrackerProcessor),
 }
 
-DECODER = {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
-NECK = {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 32}
-HIERA = {
-    "model_type": "sam2_hiera_det_model",
-    "hidden_size": 16,
-    "image_size": [64, 64],
-    "blocks_per_stage": [1, 1, 2, 1],
-    "embed_dim_per_stage": [16, 32, 64, 128],
-    "num_attention_heads_per_stage": [1, 2, 4, 8],
-    "window_size_per_stage": [4, 4, 4, 4],
-    "global_attention_blocks": [3],
-}
-VIT = {
-    "model_type": "sam3_vit_model",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 56,
-    "window_size": 2,
-    "global_attn_indexes": [1],
-    "pretrain_image_size": 56,
-}
-
-
-def write_model(model_type: str, folder: Path) -> Path:
-    """A small model of random weights, large enough for masks of all sizes and IoUs."""
-    torch.manual_seed(5)
-    if model_type == "sam2":
-        neck = {**NECK, "backbone_channel_list": [128, 64, 32, 16], "backbone_config": HIERA}
-        prompts = {"hidden_size": 32, "image_size": 64}
-        config = Sam2Config(
-            vision_config=neck, prompt_encoder_config=prompts, mask_decoder_config=DECODER
-        )
-        model: Any = Sam2Model(config)
-        processor: Any = Sam2ImageProcessor(size={"height": 64, "width": 64})
-    else:
-        neck = {**NECK, "backbone_config": VIT}
-        prompts = {"hidden_size": 32, "image_size": 56}
-        config = Sam3TrackerConfig(
-            vision_config=neck, prompt_encoder_config=prompts, mask_decoder_config=DECODER
-        )
-        model = Sam3TrackerModel(config)
-        processor = Sam3ImageProcessor(size={"height": 56, "width": 56})
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_bars() -> None:
-    transformers_logging.disable_progress_bar()
-
 
 @pytest.fixture(scope="module", params=TYPES)
 def config(
@@ -107,20 +39,6 @@ def config(
 ) -> SegmentConfig:
     folder = write_model(request.param, tmp_path_factory.mktemp(request.param))
     return make_config(request.param, folder)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_model("sam2", tmp_path / "sam2")
-
-
-def make_config(model_type: str, checkpoint: Path | None, **values: object) -> SegmentConfig:
-    settings = {"model_type": model_type, "checkpoint": checkpoint, "device": "cpu"}
-    return SegmentConfig.model_validate(settings | values)
-
-
-def make_image(shape: tuple[int, int]) -> np.ndarray:
-    return np.ascontiguousarray(generate_scene(900_001, 512).image[: shape[0], : shape[1]])
 
 
 def theirs(config: SegmentConfig, image: np.ndarray, **prompts: Any) -> tuple[Any, Any]:
@@ -284,167 +202,3 @@ def test_automatic_masks_are_those_of_transformers_pipeline(config: SegmentConfi
 def test_an_image_three_pixels_high_is_no_error(config: SegmentConfig) -> None:
     embedded = SegmentAnything2(config, threads=1).embed(np.zeros((3, 40, 3), np.uint8))
     assert (len(embedded.rows), len(embedded.columns)) == (3, 40)
-
-
-def test_the_published_checkpoints_of_video_models_load(tmp_path: Path) -> None:
-    folder = write_model("sam2", tmp_path / "sam2")
-    change_description(folder, model_type="sam2_video")
-    change_weights(folder, lambda w: w | {"memory_temporal_positional_encoding": torch.zeros(1)})
-    check_checkpoint(make_config("sam2", folder))
-
-    folder = write_model("sam3_tracker", tmp_path / "sam3")
-    expected = load_mask_generator(make_config("sam3_tracker", folder), 1)
-    image, prompts = make_image((64, 64)), np.array([[5, 5, 60, 50]], np.float32)
-    [before] = expected.answer(image, prompts)
-
-    # Names are as published already: transformers saves a tracker as a part of the video model.
-    assert "tracker_model.no_memory_embedding" in load_file(folder / "model.safetensors")
-    change_weights(folder, lambda w: w | {"detector_model.text_projection.bias": torch.zeros(1)})
-    description = json.loads((folder / "config.json").read_text())
-    tracker = {**description, "model_type": "sam3_tracker_video"}
-    whole = {"model_type": "sam3_video", "tracker_config": tracker, "detector_config": {}}
-    (folder / "config.json").write_text(json.dumps(whole))
-    [after] = load_mask_generator(make_config("sam3_tracker", folder), 1).answer(image, prompts)
-    assert before is not None
-    assert after is not None
-    assert np.array_equal(before.mask, after.mask)
-
-
-def change_description(folder: Path, **values: object) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def change_weights(folder: Path, change: Any) -> None:
-    path = folder / "model.safetensors"
-    save_file(change(load_file(path)), path, metadata={"format": "pt"})
-
-
-def other_family(folder: Path) -> None:
-    write_model("sam3_tracker", folder)
-
-
-def another_model(folder: Path) -> None:
-    change_description(folder, model_type="edgetam")
-
-
-def a_weight_missing(folder: Path) -> None:
-    change_weights(folder, lambda w: {k: v for k, v in w.items() if k != "no_memory_embedding"})
-
-
-def a_weight_too_many(folder: Path) -> None:
-    change_weights(folder, lambda w: w | {"head.weight": torch.zeros(2)})
-
-
-def another_shape(folder: Path) -> None:
-    change_weights(folder, lambda w: w | {"no_memory_embedding": torch.zeros(1, 1, 5)})
-
-
-def truncated(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def no_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-
-
-def weights_as_pickle(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    no_weights(folder)
-
-
-def no_processor(folder: Path) -> None:
-    (folder / "preprocessor_config.json").unlink()
-
-
-def processor_of_another_size(folder: Path) -> None:
-    Sam2ImageProcessor(size={"height": 128, "width": 128}).save_pretrained(folder)
-
-
-def no_description(folder: Path) -> None:
-    (folder / "config.json").unlink()
-
-
-def broken_description(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def description_is_a_list(folder: Path) -> None:
-    (folder / "config.json").write_text("[]")
-
-
-def wrong_description(folder: Path) -> None:
-    change_description(folder, mask_decoder_config={"hidden_size": "large"})
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (other_family, "says model_type 'sam3_tracker', not sam2 or sam2_video.*check segment.mod"),
-        (another_model, "says model_type 'edgetam'"),
-        (a_weight_missing, "1 missing_keys, such as no_memory_embedding.*check segment.model_type"),
-        (a_weight_too_many, "1 unexpected_keys, such as head.weight"),
-        (another_shape, "not a model of type sam2 .*mismatch"),
-        (truncated, "not a model of type sam2 .*(incomplete|header)"),
-        (no_weights, "no model.safetensors in it"),
-        (weights_as_pickle, "no model.safetensors in it.*a pickle could run code"),
-        (no_processor, "not a model of type sam2 .*processor"),
-        (processor_of_another_size, "makes 128 x 128 px of an image, the model takes 64 x 64"),
-        (no_description, "no config.json in it"),
-        (broken_description, "not a model of type sam2"),
-        (description_is_a_list, "not a model of type sam2"),
-        (wrong_description, "not a model of type sam2 .*hidden_size"),
-    ],
-)
-def test_a_wrong_folder_is_told_before_a_night(folder: Path, spoil: Any, message: str) -> None:
-    config = make_config("sam2", folder)
-    check_checkpoint(config)
-    spoil(folder)
-    with pytest.raises(ConfigError, match=message):
-        check_checkpoint(config)
-    with pytest.raises(ConfigError, match=message):
-        load_mask_generator(config, threads=1)
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path.touch, (Path("executed"),))  # type: ignore[return-value]
-
-
-def test_a_folder_cannot_run_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    (folder / "model.safetensors").write_bytes(pickle.dumps(Malicious(), protocol=2))
-    with pytest.raises(ConfigError, match="not a model of type sam2"):
-        check_checkpoint(make_config("sam2", folder))
-    assert not (folder / "executed").exists()
-
-
-def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match=r"checkpoint is not set: .* such as a folder or a name"):
-        check_checkpoint(make_config("sam2", None))
-    for name in (tmp_path / "none", Path("nobody/no-such-model")):
-        with pytest.raises(ConfigError, match=f"segment.checkpoint '{name}': neither a folder"):
-            check_checkpoint(make_config("sam2", name))
-
-
-def test_a_folder_is_relative_to_the_config_and_a_hub_name_is_not(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    path = tmp_path / "lae.yaml"
-    start = "preset: lae-paper\nraw: raw\nstore: store\nsegment: {model_type: sam2, checkpoint: "
-    for given, meant in (
-        ("models", tmp_path / "models"),
-        ("facebook/sam2.1-hiera-large", Path("facebook/sam2.1-hiera-large")),
-    ):
-        path.write_text(f"{start}{given}}}\n")
-        assert load_config(path).segment.checkpoint == meant
-
-
-def test_a_night_does_not_start_with_another_model(folder: Path, tmp_path: Path) -> None:
-    config = load_config(REPO / "demo" / "lae.yaml", raw=str(tmp_path), store=str(tmp_path / "s"))
-    changes = {"model_type": "sam3_tracker", "checkpoint": folder}
-    segment = config.segment.model_copy(update=changes)
-    with pytest.raises(ConfigError, match="says model_type 'sam2', not sam3_tracker"):
-        run_night(config.model_copy(update={"segment": segment}), "2026-11-22", 1, lambda *_: None)
-    assert not (tmp_path / "s").exists()

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from lae_tasks.contracts import Rejection, Verdict, VerdictAction
+from lae_tasks.accounts import Rejection
+from lae_tasks.contracts import Verdict, VerdictAction
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX
 from lae_tasks.review.label_studio import Annotation, ChangedTask

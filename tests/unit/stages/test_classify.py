@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from lae_tasks.accounts import Counted, Done, Rejection
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.contracts import Counted, Done, Embedding, Label, Rejection
+from lae_tasks.contracts import Embedding, Label
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.opinion import SecondOpinion
 from lae_tasks.prompt_template import PromptTemplate, load_template

@@ -9,8 +9,9 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import AnnotationSource, IngestConfig
-from lae_tasks.contracts import Assignment, Done, Rejection, Scene
+from lae_tasks.contracts import Assignment, Scene
 from lae_tasks.stages import ingest
 from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import gradient, write_raster

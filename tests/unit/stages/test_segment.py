@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.backends.protocols import Floats, Image, MaskProposal
 from lae_tasks.config import SegmentConfig
-from lae_tasks.contracts import Done, Prompt, PromptType, Region, Rejection, Tile, WindowPx
+from lae_tasks.contracts import Prompt, PromptType, Region, Tile, WindowPx
 from lae_tasks.geometry import decode_mask, mask_bbox
 from lae_tasks.stages import segment
 from lae_tasks.stages.tile import encode_png

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.contracts import Done, Rejection, Scene, Tile
+from lae_tasks.contracts import Scene, Tile
 from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
 from tests.unit.rasters import gradient, write_raster
