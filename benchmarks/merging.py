@@ -18,8 +18,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Column, Table
 
-from lae_tasks.merging import merge_names
-from lae_tasks.vocabulary import OPEN
+from lae_tasks.naming.merging import merge_names
+from lae_tasks.naming.vocabulary import OPEN
 
 THRESHOLD = 0.92
 CHECKED = 2000

@@ -32,8 +32,8 @@ from demo.scenes import generate_scene
 from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.protocols import Image
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.crops import crop_region
-from lae_tasks.prompt_template import load_template
+from lae_tasks.imagery.crops import crop_region
+from lae_tasks.naming.prompt_template import load_template
 
 SEED, SIDE_PX, REGIONS = 1_000_000, 640, 10
 TARGET = 2.0

@@ -108,7 +108,7 @@ def run_engine(folder: Path, preset: str) -> None:
     """Routes the night."""
     import pandas  # noqa: F401 (pyarrow would, with the first array)
 
-    from lae_tasks.names import canonical_form
+    from lae_tasks.naming.names import canonical_form
 
     canonical_form("ships")  # inflect is imported with the first name
     nights.text_embedder = lambda *_: StandIn()

@@ -31,8 +31,8 @@ from lae_tasks.accounts import Done
 from lae_tasks.config import IngestConfig, TileConfig
 from lae_tasks.contracts import Scene
 from lae_tasks.geometry import tile_windows
-from lae_tasks.ranges import RangeFile
-from lae_tasks.raster import open_raster
+from lae_tasks.imagery.ranges import RangeFile
+from lae_tasks.imagery.raster import open_raster
 from lae_tasks.stages import ingest, tile
 from lae_tasks.storage import LocalStorage
 

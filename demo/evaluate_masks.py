@@ -50,7 +50,7 @@ from lae_tasks.backends.protocols import Floats, Image, MaskGenerator, MaskPropo
 from lae_tasks.config import Config, SegmentConfig
 from lae_tasks.contracts import Region, Scene, Tile
 from lae_tasks.geometry import decode_mask, mask_in_window
-from lae_tasks.raster import open_raster
+from lae_tasks.imagery.raster import open_raster
 from lae_tasks.stages import ingest, segment, tile
 from lae_tasks.storage import LocalStorage
 

@@ -37,11 +37,11 @@ from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.masks import load_mask_generator
 from lae_tasks.backends.protocols import Classifier, Image, MaskGenerator, TextEmbedder
 from lae_tasks.backends.small_sam import load_small_sam
-from lae_tasks.choice import chosen, quality, without_duplicates
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.config_file import load_config
-from lae_tasks.crops import crop_region
-from lae_tasks.prompt_template import load_template
+from lae_tasks.imagery.crops import crop_region
+from lae_tasks.naming.prompt_template import load_template
+from lae_tasks.regions.choice import chosen, quality, without_duplicates
 
 MODELS = Path("demo/models")
 SCENES = 100

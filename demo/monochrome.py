@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from demo.scenes import generate_scene
 from lae_tasks.backends.protocols import Image as Rgb
 from lae_tasks.config import IngestConfig, TileConfig
-from lae_tasks.crops import crop_region
-from lae_tasks.raster import open_raster
-from lae_tasks.rules import Monochrome
+from lae_tasks.imagery.crops import crop_region
+from lae_tasks.imagery.raster import open_raster
+from lae_tasks.routing.rules import Monochrome
 from lae_tasks.storage import LocalStorage
 
 CELL_PX = 96

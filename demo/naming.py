@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.names import canonical_form
-from lae_tasks.prompt_template import load_template
-from lae_tasks.replies import UnparsableReplyError, parse_reply, token_confidence
+from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.prompt_template import load_template
+from lae_tasks.naming.replies import UnparsableReplyError, parse_reply, token_confidence
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from lae_tasks.rules import CAUTIOUS, NamedRule
-from lae_tasks.vocabulary import OPEN, Vocabulary
+from lae_tasks.naming.vocabulary import OPEN, Vocabulary
+from lae_tasks.routing.rules import CAUTIOUS, NamedRule
 
 Measure = Literal["iou", "containment", "mask_iou", "mask_containment"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -217,7 +217,7 @@ class ClassifyConfig(Section):
     clip_background: tuple[str, ...] = Field(
         (), description="What CLIP as the namer takes for nothing: a crop that is likest to these"
     )
-    prompt: str = Field("lae_paper", description="A template in lae_tasks/prompts, or a file")
+    prompt: str = Field("lae_paper", description="A template of naming/prompts, or a file")
     context: Literal["crop", "outline"] = Field(
         "crop", description="outline: the box is drawn in the crop; give it a crop_margin"
     )

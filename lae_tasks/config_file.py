@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from lae_tasks.config import Config
 from lae_tasks.contracts import first_problem
 from lae_tasks.errors import ConfigError
-from lae_tasks.prompt_template import is_own_template
-from lae_tasks.vocabulary import Vocabulary
+from lae_tasks.naming.prompt_template import is_own_template
+from lae_tasks.naming.vocabulary import Vocabulary
 
 
 def default_path() -> Path:

@@ -18,7 +18,6 @@ from lae_tasks.backends.weights import (
     require_models,
     sam_revision,
 )
-from lae_tasks.budget import share_by_area
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
@@ -32,18 +31,24 @@ from lae_tasks.contracts import (
     Tile,
 )
 from lae_tasks.errors import ConfigError, ContractError
-from lae_tasks.journal import Journal
-from lae_tasks.labelled import LabelledRegions, ShardTables, read_labelled
-from lae_tasks.opinion import SecondOpinion
-from lae_tasks.prompt_template import load_template
-from lae_tasks.prompts import ScenePrompts, read_prompts, require_annotations, require_labels
-from lae_tasks.raster import gdal_version
+from lae_tasks.imagery.raster import gdal_version
+from lae_tasks.naming.budget import share_by_area
+from lae_tasks.naming.journal import Journal
+from lae_tasks.naming.opinion import SecondOpinion
+from lae_tasks.naming.prompt_template import load_template
+from lae_tasks.naming.vocabulary import Vocabulary
+from lae_tasks.regions.prompts import (
+    ScenePrompts,
+    read_prompts,
+    require_annotations,
+    require_labels,
+)
+from lae_tasks.routing.labelled import LabelledRegions, ShardTables, read_labelled
 from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_columns, read_table
-from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ import botocore.exceptions
 from botocore.config import Config as BotoConfig
 
 from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError
-from lae_tasks.ranges import RangeFile
+from lae_tasks.imagery.ranges import RangeFile
 
 logger = logging.getLogger(__name__)
 

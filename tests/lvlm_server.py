@@ -31,7 +31,7 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.config_file import load_config
-from lae_tasks.prompt_template import PromptTemplate
+from lae_tasks.naming.prompt_template import PromptTemplate
 
 #: What a server that is busy asks to wait.
 RETRY_AFTER_S = 1

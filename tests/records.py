@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lae_tasks.contracts import Decision, Label, Record, Region, Scene, Tile, WindowPx
 from lae_tasks.geometry import encode_mask
-from lae_tasks.labelled import LabelledRegions, join
+from lae_tasks.routing.labelled import LabelledRegions, join
 from lae_tasks.schema import arrow_schema
 
 

@@ -15,7 +15,7 @@ from demo.masks import CONFIG as DEMO_CONFIG
 from demo.scenes import CATEGORIES
 from demo.train.data import SceneSet, load_scenes
 from lae_tasks.config_file import load_config
-from lae_tasks.crops import crop_region
+from lae_tasks.imagery.crops import crop_region
 
 CROP_PX = 64
 """Input side of the CLIP and of the LVLM."""

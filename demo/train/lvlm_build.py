@@ -23,7 +23,7 @@ from transformers import (
 from demo.scenes import CATEGORIES, DISTRACTORS
 from demo.train.answers import answer
 from demo.train.crops import BACKGROUND, CROP_PX
-from lae_tasks.prompt_template import load_template
+from lae_tasks.naming.prompt_template import load_template
 
 PROMPT = load_template("lae_paper").text
 PATCH_PX = 8

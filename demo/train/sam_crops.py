@@ -29,7 +29,7 @@ from demo.train.crops import (
 )
 from demo.train.data import DEFAULT_CACHE, SCENE_PX, instance_map
 from lae_tasks.backends.protocols import MaskGenerator
-from lae_tasks.crops import crop_region
+from lae_tasks.imagery.crops import crop_region
 
 logger = logging.getLogger(__name__)
 

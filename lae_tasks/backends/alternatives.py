@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from lae_tasks.backends.protocols import Reply
 from lae_tasks.backends.vision_language import Continuation, Prompt
-from lae_tasks.replies import (
+from lae_tasks.naming.replies import (
     UnparsableReplyError,
     name_start,
     parse_reply,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, ValidationEr
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig, RemoteConfig
 from lae_tasks.contracts import first_problem
-from lae_tasks.prompt_template import PromptTemplate
+from lae_tasks.naming.prompt_template import PromptTemplate
 from lae_tasks.stages.tile import encode_png
 
 #: How freely the model speaks where it is asked what else a crop might show.

@@ -26,9 +26,9 @@ from tenacity import (
 
 from lae_tasks.backends.chat import MalformedError, Usage, read_completion, read_usage
 from lae_tasks.backends.protocols import Reply
-from lae_tasks.budget import Budget
 from lae_tasks.config import RemoteConfig
 from lae_tasks.errors import ConfigError, TransientError
+from lae_tasks.naming.budget import Budget
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
-from lae_tasks.prompt_template import PromptTemplate
-from lae_tasks.vocabulary import Vocabulary
+from lae_tasks.naming.prompt_template import PromptTemplate
+from lae_tasks.naming.vocabulary import Vocabulary
 
 _CROPS_AT_ONCE = 64
 

@@ -20,8 +20,8 @@ from lae_tasks.backends.vision_language import (
 from lae_tasks.backends.weights import lvlm_folder, namer_revision
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
+from lae_tasks.naming.prompt_template import PromptTemplate
 from lae_tasks.prefetch import prefetch
-from lae_tasks.prompt_template import PromptTemplate
 
 T = TypeVar("T")
 

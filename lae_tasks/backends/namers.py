@@ -2,7 +2,7 @@
 
 from lae_tasks.backends.protocols import Classifier
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.vocabulary import Vocabulary
+from lae_tasks.naming.vocabulary import Vocabulary
 
 
 def load_namer(config: ClassifyConfig, vocabulary: Vocabulary, threads: int) -> Classifier:

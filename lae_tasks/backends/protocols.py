@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lae_tasks.contracts import BoxPx
-from lae_tasks.prompt_template import PromptTemplate
+from lae_tasks.naming.prompt_template import PromptTemplate
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

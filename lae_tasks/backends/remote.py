@@ -17,11 +17,11 @@ from lae_tasks.backends.chat import best_first, question, samples
 from lae_tasks.backends.chat_server import Asking, ChatServer, RefusedError, StoppedError
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.weights import namer_revision
-from lae_tasks.budget import Budget, OverBudgetError
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import BudgetSpentError, ConfigError, TransientError
-from lae_tasks.journal import Journal
-from lae_tasks.prompt_template import PromptTemplate
+from lae_tasks.naming.budget import Budget, OverBudgetError
+from lae_tasks.naming.journal import Journal
+from lae_tasks.naming.prompt_template import PromptTemplate
 
 #: Crops that are taken ahead, as a multiple of those in flight: so many may be answered before the
 #: slowest one is. Not answered, they have so many bytes together.

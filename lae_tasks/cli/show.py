@@ -67,7 +67,7 @@ def ledger(
     as_json: AsJson = False,
 ) -> None:
     """Show which names a night took for which categories, and why."""
-    from lae_tasks.ledger import as_table, read_ledger
+    from lae_tasks.naming.ledger import as_table, read_ledger
     from lae_tasks.storage import open_storage
 
     merges = read_ledger(open_storage(load_config(config, store=store).store), night)
@@ -85,8 +85,8 @@ def rules(
     as_json: AsJson = False,
 ) -> None:
     """Count what each rule of the settings would take of a night; nothing is written."""
-    from lae_tasks.dry_run import as_table, dry_run
     from lae_tasks.local import open_night
+    from lae_tasks.routing.dry_run import as_table, dry_run
     from lae_tasks.status import night_or_latest
     from lae_tasks.storage import open_storage
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from lae_tasks.rle import rle_in_frame
+from lae_tasks.regions.rle import rle_in_frame
 
 
 class ImageMatcher:

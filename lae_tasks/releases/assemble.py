@@ -24,14 +24,14 @@ from lae_tasks.contracts import (
     review_item_id,
 )
 from lae_tasks.geometry import Mask, clip, encode_mask, mask_bbox
-from lae_tasks.georeference import Georeference, place_of
+from lae_tasks.imagery.georeference import Georeference, place_of
+from lae_tasks.naming.vocabulary import Vocabulary
+from lae_tasks.regions.rle import Runs, rle_in_frame
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, Object, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.releases.twins import without_twins
 from lae_tasks.review.verdicts import fold_verdicts
-from lae_tasks.rle import Runs, rle_in_frame
 from lae_tasks.state import State
-from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

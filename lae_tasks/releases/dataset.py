@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lae_tasks.contracts import BoxPx, WindowPx
-from lae_tasks.georeference import Georeference
+from lae_tasks.imagery.georeference import Georeference
 
 STEWARD = "steward"
 """Source of an annotation that a steward decided."""

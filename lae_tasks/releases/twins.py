@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lae_tasks.config import Measure, RouteConfig
-from lae_tasks.duplicates import Shapes
 from lae_tasks.geometry import decode_mask
+from lae_tasks.regions.duplicates import Shapes
 from lae_tasks.releases.dataset import STEWARD, Object
 
 _IMPORTED = "engine:imported"

@@ -11,11 +11,11 @@ from scipy.ndimage import binary_dilation
 
 from lae_tasks.contracts import Decision, Outcome, Region, ReviewItem, Tile, VerdictAction
 from lae_tasks.geometry import clip
+from lae_tasks.regions.rle import Runs
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
 from lae_tasks.review.verdicts import fold_verdicts
-from lae_tasks.rle import Runs
 from lae_tasks.state import State
 
 #: One constant name: Label Studio shows a prediction only if its version is the project's.

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lae_tasks.accounts import Rejection
 from lae_tasks.contracts import BoxPx, ReviewItem, Verdict, VerdictAction, WindowPx
-from lae_tasks.names import canonical_form
+from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.vocabulary import OPEN, Vocabulary
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
@@ -33,7 +34,6 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
-from lae_tasks.vocabulary import OPEN, Vocabulary
 
 if TYPE_CHECKING:  # the client takes seconds to import, and folding verdicts needs none
     from lae_tasks.review.label_studio import Annotation, ChangedTask

@@ -7,15 +7,20 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lae_tasks.accounts import Counted, Done, Rejection
-from lae_tasks.asking import asked
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Embedding, Label, Region, Tile
-from lae_tasks.mosaic import Mosaic
-from lae_tasks.opinion import Opinion, SecondOpinion, Vectors
+from lae_tasks.imagery.mosaic import Mosaic
+from lae_tasks.naming.asking import asked
+from lae_tasks.naming.opinion import Opinion, SecondOpinion, Vectors
+from lae_tasks.naming.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.replies import (
+    ParsedReply,
+    UnparsableReplyError,
+    parse_reply,
+    token_confidence,
+)
 from lae_tasks.prefetch import prefetch
-from lae_tasks.prompt_template import PromptTemplate, load_template
-from lae_tasks.replies import ParsedReply, UnparsableReplyError, parse_reply, token_confidence
 from lae_tasks.storage import MissingObjectError, Storage
 
 STAGE = "classify"

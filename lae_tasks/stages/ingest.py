@@ -9,9 +9,9 @@ from lae_tasks.accounts import Done, Rejection
 from lae_tasks.config import AnnotationSource, IngestConfig
 from lae_tasks.contracts import Assignment, Scene
 from lae_tasks.errors import ConflictError
-from lae_tasks.prompts import is_annotation
-from lae_tasks.raster import UnreadableError, open_raster
-from lae_tasks.raster_source import SIDECARS
+from lae_tasks.imagery.raster import UnreadableError, open_raster
+from lae_tasks.imagery.raster_source import SIDECARS
+from lae_tasks.regions.prompts import is_annotation
 from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
 
 logger = logging.getLogger(__name__)

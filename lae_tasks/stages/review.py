@@ -16,6 +16,7 @@ from lae_tasks.accounts import Done, Manifest, Rejection
 from lae_tasks.config import Config
 from lae_tasks.contracts import Decision, ReviewItem, Verdict
 from lae_tasks.errors import ConfigError, UnfinishedNightError
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access, version_id
 from lae_tasks.review.tasks import (
@@ -35,7 +36,6 @@ from lae_tasks.review.verdicts import (
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State, digest_of
 from lae_tasks.storage import MissingObjectError, Storage
-from lae_tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

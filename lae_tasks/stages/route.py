@@ -14,14 +14,14 @@ import pyarrow as pa
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Decision, Merge, Outcome
-from lae_tasks.duplicates import Shapes, cached, duplicates
-from lae_tasks.labelled import Candidates, Flags, Index, LabelledRegions, Names
-from lae_tasks.merging import merge_names
-from lae_tasks.names import canonical_form
-from lae_tasks.phrases import is_name
+from lae_tasks.naming.merging import merge_names
+from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.phrases import is_name
+from lae_tasks.naming.vocabulary import Vocabulary
+from lae_tasks.regions.duplicates import Shapes, cached, duplicates
+from lae_tasks.routing.labelled import Candidates, Flags, Index, LabelledRegions, Names
 from lae_tasks.runner import Columns
 from lae_tasks.schema import arrow_schema
-from lae_tasks.vocabulary import Vocabulary
 
 STAGE = "route"
 

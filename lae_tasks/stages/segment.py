@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from lae_tasks.accounts import Done, Rejection
 from lae_tasks.backends.protocols import MaskGenerator, MaskProposal
-from lae_tasks.choice import chosen, quality, without_duplicates
 from lae_tasks.config import SegmentConfig
 from lae_tasks.contracts import Prompt, PromptType, Region, Scene, Tile
 from lae_tasks.geometry import box_overlap, clip, encode_mask, mask_bbox, mask_in_window
-from lae_tasks.joining import Thing, View, join
+from lae_tasks.regions.choice import chosen, quality, without_duplicates
+from lae_tasks.regions.joining import Thing, View, join
 from lae_tasks.stages.tile import load_image
 from lae_tasks.storage import MissingObjectError, Storage
 

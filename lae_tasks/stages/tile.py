@@ -15,8 +15,8 @@ from lae_tasks.config import TileConfig
 from lae_tasks.contracts import Scene, Tile
 from lae_tasks.errors import ContractError, TransientError
 from lae_tasks.geometry import tile_windows
-from lae_tasks.prompts import ScenePrompts
-from lae_tasks.raster import Raster, UnreadableError, open_raster
+from lae_tasks.imagery.raster import Raster, UnreadableError, open_raster
+from lae_tasks.regions.prompts import ScenePrompts
 from lae_tasks.stages.ingest import SCENE_ID_DIGITS
 from lae_tasks.storage import MissingObjectError, Storage
 

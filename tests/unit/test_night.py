@@ -14,10 +14,10 @@ from lae_tasks.accounts import Done
 from lae_tasks.config import AnnotationSource
 from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Label, Region, Tile
-from lae_tasks.dry_run import dry_run
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.local import open_night
 from lae_tasks.night import Night, plan, run_stage
+from lae_tasks.routing.dry_run import dry_run
 from lae_tasks.runner import Work, run
 from lae_tasks.schema import arrow_schema
 from lae_tasks.stages import ingest as ingest_stage

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from lae_tasks.annotations import Annotation, AnnotationError, coco, read_annotations
 from lae_tasks.annotations.coco_rle import rle_box
 from lae_tasks.geometry import mask_bbox
-from lae_tasks.rle import rle_in_frame
+from lae_tasks.regions.rle import rle_in_frame
 from lae_tasks.storage import LocalStorage
 
 WIDTH, HEIGHT = 60, 40

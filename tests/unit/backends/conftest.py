@@ -7,7 +7,7 @@ import pytest
 from transformers.utils import logging as transformers_logging
 
 from demo.scenes import generate_scene
-from lae_tasks.crops import crop_region
+from lae_tasks.imagery.crops import crop_region
 from tests.lvlm_server import LvlmServer, by_digest, lvlm_server
 from tests.unit.backends.lvlm_models import CONFIG, Crops, write_patches, write_qwen
 

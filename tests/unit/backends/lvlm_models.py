@@ -25,7 +25,7 @@ from demo.stack.settings import REPO
 from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config_file import load_config
-from lae_tasks.prompt_template import load_template
+from lae_tasks.naming.prompt_template import load_template
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml").classify.model_copy(update={"device": "cpu"})
 PROMPT = load_template("lae_paper")

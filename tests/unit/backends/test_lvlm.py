@@ -16,8 +16,8 @@ from lae_tasks.backends.common import is_out_of_memory
 from lae_tasks.backends.protocols import Image
 from lae_tasks.backends.vision_language import VisionLanguageModel
 from lae_tasks.errors import ConfigError
-from lae_tasks.names import canonical_form
-from lae_tasks.replies import parse_reply, token_confidence
+from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.replies import parse_reply, token_confidence
 from tests.unit.backends.lvlm_models import PROMPT, Crops, assert_alike, classifier, odd_crops
 
 

@@ -13,11 +13,11 @@ from lae_tasks.backends.namers import load_namer
 from lae_tasks.backends.protocols import Image
 from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config_file import load_config
-from lae_tasks.crops import crop_region
 from lae_tasks.errors import ConfigError
-from lae_tasks.prompt_template import load_template
-from lae_tasks.replies import parse_reply, token_confidence
-from lae_tasks.vocabulary import Vocabulary
+from lae_tasks.imagery.crops import crop_region
+from lae_tasks.naming.prompt_template import load_template
+from lae_tasks.naming.replies import parse_reply, token_confidence
+from lae_tasks.naming.vocabulary import Vocabulary
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml")
 

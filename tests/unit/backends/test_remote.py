@@ -18,8 +18,8 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError, TransientError
-from lae_tasks.journal import Journal
-from lae_tasks.prompt_template import load_template
+from lae_tasks.naming.journal import Journal
+from lae_tasks.naming.prompt_template import load_template
 from lae_tasks.storage import LocalStorage
 from tests.lvlm_server import (
     Answer,

@@ -8,8 +8,8 @@ import pytest
 
 from lae_tasks.backends.protocols import Image
 from lae_tasks.errors import BudgetSpentError, ConfigError
-from lae_tasks.journal import Journal
-from lae_tasks.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.journal import Journal
+from lae_tasks.naming.prompt_template import PromptTemplate, load_template
 from lae_tasks.storage import LocalStorage
 from tests.lvlm_server import (
     Answer,

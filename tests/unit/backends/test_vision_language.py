@@ -15,7 +15,7 @@ from lae_tasks.backends.lvlm import LocalClassifier
 from lae_tasks.backends.vision_language import Prompt, VisionLanguageModel
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.errors import ConfigError
-from lae_tasks.replies import parse_reply
+from lae_tasks.naming.replies import parse_reply
 from tests.unit.backends.lvlm_models import (
     CONFIG,
     PROMPT,

@@ -3,9 +3,9 @@ import pytest
 
 from demo.metrics import auroc, mask_overlaps, mean
 from demo.train.answers import answer, answer_without_number
-from lae_tasks.names import canonical_form
-from lae_tasks.prompt_template import load_template
-from lae_tasks.replies import parse_reply
+from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.prompt_template import load_template
+from lae_tasks.naming.replies import parse_reply
 
 
 def test_prompt_is_the_papers() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lae_tasks.crops import crop_region
+from lae_tasks.imagery.crops import crop_region
 
 HEIGHT, WIDTH = 60, 100
 

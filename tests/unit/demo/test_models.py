@@ -16,7 +16,7 @@ from demo.scenes.world import encode_mask
 from demo.train.data import VALIDATION_SEED
 from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.lvlm import LocalClassifier
-from lae_tasks.crops import crop_region
+from lae_tasks.imagery.crops import crop_region
 
 CONFIG = demo_config(MODELS)
 MAX_TOTAL_BYTES = 15_000_000

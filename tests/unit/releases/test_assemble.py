@@ -8,11 +8,11 @@ from pycocotools import mask as coco_mask
 from lae_tasks.contracts import Outcome, ReviewItem, VerdictAction
 from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, encode_mask, mask_in_window, tile_windows
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
-from lae_tasks.vocabulary import Vocabulary
 from tests.records import make_region, make_tile
-from tests.unit.test_duplicates import moored
+from tests.unit.regions.test_duplicates import moored
 
 
 def objects_of(dataset):

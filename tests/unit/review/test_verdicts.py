@@ -4,6 +4,7 @@ import pytest
 
 from lae_tasks.accounts import Rejection
 from lae_tasks.contracts import Verdict, VerdictAction
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX
 from lae_tasks.review.label_studio import Annotation, ChangedTask
@@ -16,7 +17,6 @@ from lae_tasks.review.verdicts import (
     read_verdicts,
     withdrawn,
 )
-from lae_tasks.vocabulary import Vocabulary
 from tests.review_world import make_state
 
 ACCEPT, RELABEL, ADJUST, REJECT, ADD, WITHDRAW = VerdictAction

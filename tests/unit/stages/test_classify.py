@@ -13,8 +13,8 @@ from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Embedding, Label
 from lae_tasks.errors import ConfigError, ContractError
-from lae_tasks.opinion import SecondOpinion
-from lae_tasks.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.opinion import SecondOpinion
+from lae_tasks.naming.prompt_template import PromptTemplate, load_template
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage

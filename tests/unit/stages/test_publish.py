@@ -7,12 +7,12 @@ import pytest
 
 from lae_tasks.contracts import Outcome, VerdictAction
 from lae_tasks.errors import ConflictError, UnfinishedNightError
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.releases import list_releases, read_release
 from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManifest, latest_version
 from lae_tasks.stages.release import publish
 from lae_tasks.stages.validate import ValidationFailedError
 from lae_tasks.storage import open_storage
-from lae_tasks.vocabulary import Vocabulary
 from tests.release_world import World
 
 pytestmark = [

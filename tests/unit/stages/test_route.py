@@ -11,11 +11,11 @@ from lae_tasks.config import Measure, RouteConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
 from lae_tasks.geometry import encode_mask
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
-from lae_tasks.vocabulary import Vocabulary
 from tests.records import labelled, make_label, make_region
-from tests.unit.test_duplicates import moored, suppress_one_by_one
+from tests.unit.regions.test_duplicates import moored, suppress_one_by_one
 
 #: Those of the demo.
 RULES: list[Any] = [

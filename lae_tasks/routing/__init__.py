@@ -1,0 +1,1 @@
+"""What becomes of a labelled region: the rules, and what they would do."""

@@ -1,0 +1,164 @@
+"""Phrases: names of things, as models and data sets give them, are told from other text."""
+
+import pytest
+
+from lae_tasks.annotations.xview_classes import CATEGORIES
+from lae_tasks.naming.phrases import is_name
+
+NAMES = """
+airplane
+ground track field
+car park next to a building
+T-junction
+baseball-diamond
+Expressway-Service-area
+Expressway-toll-station
+large vehicle
+container crane
+storage tank (round)
+roll-on/roll-off ship
+Boeing737
+A220
+C919
+Liquid Cargo Ship
+soccer ball field
+residential building with a red roof
+building that is being demolished
+parking lot with many cars and few trees
+IT building
+I-beam
+I'Anson bridge
+trash can
+can factory
+St. Peter's church
+No. 5 dry dock
+Approx. ten boats
+Bldg. 5
+Dept. store
+Inst. of Technology
+farmer's market
+Olympic-size swimming pool
+7-Eleven
+3D-printed house
+U.S. military base
+café
+机场
+корабль
+parking lot #2
+object
+other vehicle
+unpaved road & path
+half-timbered house
+seesaw
+shows ground
+mayor's office
+Willow tree
+thistle field
+hereford cattle
+thistles
+unpaved road
+unfinished house
+no-parking zone
+noise barrier
+knot garden
+nonagonal tower
+notary's office
+clear-cut forest
+tomb of the unknown soldier
+iron ore, stockpiled
+""".strip().splitlines()
+
+NO_NAMES = """
+not recognized
+Not recognisable
+unknown object
+Unidentified structure
+none of the above
+not identifiable
+object not visible
+No recognizable object
+insufficient information
+N.A.
+n / a
+undetermined
+not clear enough
+I'm sorry, but I cannot identify the object
+I’m unable to tell
+I am not sure
+I can't determine the category.
+I don't know
+I'll not say
+We've no idea
+Sorry, no
+Unfortunately the image is too blurry
+As an AI language model I have no eyes
+It is a ship
+It's a ship
+It appears to be a road
+This is a building
+this image shows a field
+These are cars
+There are several vehicles
+There is no object
+Here is the answer
+You can see a ship
+We see water
+The image shows a parking lot
+The image does not show anything
+An object is visible
+the region appears to be water
+a ship. It lies at the pier
+Ship! The hull is long
+这是一艘船。它很长
+the roof is grey
+could be a truck
+a truck or it may be a bus
+cannot be determined
+something which cannot be named isn't here
+unable to classify
+not enough information
+based on the colour, water
+https://example.com/ship
+www.example.com
+ship.example.com
+someone@example.com
+{"category": "ship"}
+<ship>
+**ship**
+`ship`
+[ship]
+ship | boat
+__ship__
+none
+None.
+N/A
+n/a
+null
+unknown
+(Unknown)
+nothing
+not applicable
+...
+42
+0.95
+-
+12 / 7
+one two three four five six seven eight nine
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("name", [*NAMES, *CATEGORIES.values()])
+def test_a_name_of_a_thing_is_one(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "text", [*NO_NAMES, "", " ", "ship\nboat", "ship\\n", "\N{SHIP}", 40 * "ship"]
+)
+def test_other_text_is_none(text: str) -> None:
+    assert not is_name(text)
+
+
+def test_how_many_words_a_name_has_can_be_said() -> None:
+    assert is_name("car park next to a building", 6)
+    assert not is_name("car park next to a building", 5)
