@@ -14,7 +14,7 @@ import pyarrow as pa
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
 from lae_tasks.contracts import Decision, Merge, Outcome
-from lae_tasks.duplicates import Shapes, cached, duplicates
+from lae_tasks.duplicates import Shapes, duplicates
 from lae_tasks.labelled import Candidates, Flags, Index, LabelledRegions, Names
 from lae_tasks.merging import merge_names
 from lae_tasks.names import canonical_form
@@ -160,8 +160,8 @@ def _duplicates(seen: Candidates, decided: Decided, config: RouteConfig) -> Flag
     shapes = Shapes(seen.rows.boxes_xyxy_px[kept])
     if _compares_masks(config):
         areas = seen.rows.numbers("area_px")[kept].astype(np.int64)
-        mask_of = cached(lambda number: seen.rows.mask(int(kept[number])))
-        shapes = Shapes(shapes.boxes_xyxy_px, mask_of, areas)
+        rles = seen.rows.mask_rle
+        shapes = Shapes(shapes.boxes_xyxy_px, lambda n: rles[int(kept[n])].as_py(), areas)
     found = np.zeros(len(seen.rows), dtype=bool)
     found[kept] = duplicates(shapes, scores, config.nms_iou, config.nms_measure, groups)
     return found
