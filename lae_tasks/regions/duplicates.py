@@ -6,13 +6,15 @@ looked at in one go; memory does not grow with the number of boxes of a group th
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from lae_tasks.config import Measure
-from lae_tasks.geometry import Mask, box_area, box_overlap, overlap, shared_px
+from lae_tasks.contracts import BoxPx
+from lae_tasks.geometry import Mask, box_area, box_overlap, decode_mask, overlap, shared_px
+from lae_tasks.regions.rle import Runs
 
 Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -23,6 +25,11 @@ _PAIRS_AT_ONCE = 1 << 17
 #: Pairs that may touch, of the groups that are settled together. A group with more is settled box
 #: by box.
 _PAIRS_OF_GROUPS = 1 << 23
+#: Masks with larger boxes are compared by their runs, as they may be as large as their scene. Of
+#: small ones, drawing takes a tenth of the time.
+_MOST_DRAWN_PX = 1 << 20
+#: Masks that are kept: pairs that stand together have masks in common. Runs may take more memory.
+_DRAWN_AT_ONCE, _RUNS_AT_ONCE = 64, 8
 #: A group is cut into lanes of about so many boxes, so that only near ones are compared.
 _BOXES_OF_A_LANE = 16
 
@@ -33,12 +40,12 @@ class Shapes:
 
     Attributes:
         boxes_xyxy_px: int64 (n, 4).
-        mask_of: The mask of a box by its number, of the size of the box; None compares boxes.
+        rle_of: The mask of a box by its number, RLE of the size of the box; None compares boxes.
         mask_area_px: int64 (n,), the masks' pixels.
     """
 
     boxes_xyxy_px: Numbers
-    mask_of: Callable[[int], Mask] | None = None
+    rle_of: Callable[[int], str] | None = None
     mask_area_px: Numbers | None = None
 
     def overlap(
@@ -57,7 +64,7 @@ class Shapes:
         boxes = self.boxes_xyxy_px
         if not measure.startswith("mask_"):
             return box_overlap(boxes[one], boxes[other], measure)
-        if self.mask_of is None or self.mask_area_px is None:
+        if self.rle_of is None or self.mask_area_px is None:
             raise ValueError(f"{measure}: there are no masks")
         area, areas = self.mask_area_px[one], self.mask_area_px[other]
         # No mask shares more than the boxes do.
@@ -74,22 +81,41 @@ class Shapes:
 
     def _shared_px(self, one: Numbers, other: Numbers) -> list[int]:
         """The pixels that the masks of pairs share."""
-        assert self.mask_of
         boxes = self.boxes_xyxy_px
         low = np.maximum(boxes[one, :2], boxes[other, :2])
         high = np.minimum(boxes[one, 2:], boxes[other, 2:])
         # Where both boxes are, in the pixels of each mask.
         places = [np.hstack([low, high]) - np.tile(boxes[each, :2], 2) for each in (one, other)]
+        larger_px = np.maximum(box_area(boxes[one]), box_area(boxes[other]))
+        columns = one, other, *places, larger_px <= _MOST_DRAWN_PX
+        mask, runs = self._mask, self._runs
         found = []
-        for mine, its, my_place, its_place in zip(
-            one.tolist(), other.tolist(), *(place.tolist() for place in places), strict=True
+        for mine, its, my_place, its_place, is_small in zip(
+            *(column.tolist() for column in columns), strict=True
         ):
-            part, other_part = (
-                self.mask_of(number)[y0:y1, x0:x1]
-                for number, (x0, y0, x1, y1) in ((mine, my_place), (its, its_place))
-            )
-            found.append(int(np.count_nonzero(part & other_part)))
+            if is_small:
+                part, other_part = (
+                    mask(number)[y0:y1, x0:x1]
+                    for number, (x0, y0, x1, y1) in ((mine, my_place), (its, its_place))
+                )
+                found.append(int(np.count_nonzero(part & other_part)))
+            else:
+                found.append(runs(mine).shared_px(runs(its)))
         return found
+
+    @cached_property
+    def _mask(self) -> Callable[[int], Mask]:
+        """A mask by its number, drawn."""
+        return lru_cache(_DRAWN_AT_ONCE)(lambda number: decode_mask(*self._rle(number)))
+
+    @cached_property
+    def _runs(self) -> Callable[[int], Runs]:
+        """A mask by its number, as its runs."""
+        return lru_cache(_RUNS_AT_ONCE)(lambda number: Runs(*self._rle(number)))
+
+    def _rle(self, number: int) -> tuple[str, BoxPx]:
+        assert self.rle_of
+        return self.rle_of(number), tuple(self.boxes_xyxy_px[number].tolist())
 
 
 def duplicates(
@@ -270,8 +296,3 @@ def _counted(counts: Numbers) -> Numbers:
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total) - np.repeat(ends - counts, counts)
-
-
-def cached(mask_of: Callable[[int], Mask]) -> Callable[[int], Mask]:
-    """The same, but a few masks are kept: pairs that stand together have masks in common."""
-    return lru_cache(maxsize=64)(mask_of)

@@ -1,4 +1,4 @@
-"""Masks in COCO's run-length code: placed, joined and looked at in windows, never drawn whole.
+"""Masks in COCO's run-length code: placed, joined, compared, seen in windows, never drawn whole.
 
 A thing can be as large as its scene, and a scene much larger than memory. Its runs are few.
 pycocotools itself does not read runs back that differ by half a billion pixels.
@@ -12,6 +12,8 @@ from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import BoxPx, WindowPx
 from lae_tasks.geometry import Mask, clip
+
+Places = npt.NDArray[np.int64]
 
 
 def rle_in_frame(mask: Mask, left_px: int, top_px: int, width_px: int, height_px: int) -> str:
@@ -60,9 +62,7 @@ def union(
     return compressed.decode("ascii"), int((last - first).sum())
 
 
-def _runs(
-    mask: Mask, left_px: int, top_px: int, height_px: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _runs(mask: Mask, left_px: int, top_px: int, height_px: int) -> tuple[Places, Places]:
     """Where the runs of a placed mask begin and end in its frame, counted column by column."""
     edges = np.diff(np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     starts, stops = (
@@ -92,11 +92,31 @@ class Runs:
             shown[y0 - y : y1 - y, x0 - x : x1 - x] = self._part(box)
         return shown
 
+    def shared_px(self, other: "Runs") -> int:
+        """How many pixels both have."""
+        x0, y0, x1, y1 = self._bbox_xyxy_px
+        box = clip(other._bbox_xyxy_px, (x0, y0, x1 - x0, y1 - y0))
+        if not box:
+            return 0
+        theirs = other._within(box)
+        begun, ended = (_before(each, *theirs) for each in self._within(box))
+        return int((ended - begun).sum())
+
     def _part(self, bbox_xyxy_px: BoxPx) -> Mask:
         """What a box within its own shows."""
+        x0, y0, x1, y1 = bbox_xyxy_px
+        starts, stops = self._within(bbox_xyxy_px)
+        edges = np.zeros((x1 - x0) * (y1 - y0) + 1, dtype=np.int8)
+        edges[starts] = 1
+        edges[stops] -= 1  # where the next run begins already, nothing changes
+        drawn = np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
+        return drawn.reshape(x1 - x0, y1 - y0).T
+
+    def _within(self, bbox_xyxy_px: BoxPx) -> tuple[Places, Places]:
+        """Where runs begin and end in a box within its own, counted column by column of that."""
         x, y, _, bottom = self._bbox_xyxy_px
         x0, y0, x1, y1 = bbox_xyxy_px
-        rows = bottom - y
+        rows, height = bottom - y, y1 - y0
         begin, end = (x0 - x) * rows, (x1 - x) * rows
         runs = slice(
             np.searchsorted(self._stops, begin, "right"), np.searchsorted(self._starts, end)
@@ -105,18 +125,28 @@ class Runs:
         # Where a run goes on in the next column, it is parted.
         seams = np.arange(begin + rows, end, rows)
         inside = np.searchsorted(starts, seams) > np.searchsorted(stops, seams, "right")
-        starts, stops = (np.sort(np.concatenate([e, seams[inside]])) for e in (starts, stops))
+        # A stable sort merges what is in order already; the usual one takes 40 times as long.
+        starts, stops = (
+            np.sort(np.concatenate([each, seams[inside]]), kind="stable")
+            for each in (starts, stops)
+        )
         column = (starts - begin) // rows
         above = begin + column * rows + y0 - y
-        first, last = (np.clip(each - above, 0, y1 - y0) for each in (starts, stops))
+        first, last = (np.clip(each - above, 0, height) for each in (starts, stops))
         seen = first < last
-        edges = np.zeros((x1 - x0, y1 - y0 + 1), dtype=np.int8)
-        edges[column[seen], first[seen]] = 1
-        edges[column[seen], last[seen]] = -1
-        return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_).T
+        top = column[seen] * height
+        return top + first[seen], top + last[seen]
 
 
-def _lengths(mask_rle: str) -> npt.NDArray[np.int64]:
+def _before(places: Places, starts: Places, stops: Places) -> Places:
+    """How many pixels of runs lie before each of some places."""
+    upto = np.concatenate([[0], np.cumsum(stops - starts)])
+    begun = np.searchsorted(starts, places)
+    beyond = np.concatenate([[0], stops])[begun] - places  # of the last run that has begun
+    return np.asarray(upto[begun] - np.maximum(beyond, 0))
+
+
+def _lengths(mask_rle: str) -> Places:
     """The lengths of runs.
 
     As `rleFrString` of COCO's maskApi.c has it: each character carries 5 bits, the lowest first,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from lae_tasks.config import Measure, RouteConfig
-from lae_tasks.geometry import decode_mask
 from lae_tasks.regions.duplicates import Shapes
 from lae_tasks.releases.dataset import STEWARD, Object
 
@@ -33,7 +32,7 @@ def without_twins(
     order = sorted(items, key=lambda o: (o.source != STEWARD, o.is_rectangle, o.region_id))
     shapes = Shapes(
         np.array([item.bbox_xyxy_px for item in order], dtype=np.int64),
-        lambda number: decode_mask(order[number].mask_rle, order[number].bbox_xyxy_px),
+        lambda number: order[number].mask_rle,
         np.array([item.area_px for item in order], dtype=np.int64),
     )
     stewards: defaultdict[str, list[int]] = defaultdict(list)

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lae_tasks.accounts import Output
-from lae_tasks.contracts import BoxPx, Label, Region, Scene, Tile
+from lae_tasks.contracts import Label, Region, Scene, Tile
 from lae_tasks.errors import ContractError
-from lae_tasks.geometry import Mask, decode_mask
 from lae_tasks.imagery.georeference import place_of
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.schema import arrow_schema
@@ -178,10 +177,10 @@ class LabelledRegions:
 
         return area_px * self._by_name("scene_id", pixel_m2)
 
-    def mask(self, row: int) -> Mask:
-        """The mask of a region, of the size of its box; only where masks were read."""
-        box: BoxPx = tuple(self.boxes_xyxy_px[row].tolist())
-        return decode_mask(self._table.column("mask_rle")[row].as_py(), box)
+    @property
+    def mask_rle(self) -> pa.ChunkedArray:
+        """The regions' masks, RLE of the size of the boxes; only where masks were read."""
+        return self._table.column("mask_rle")
 
     def _by_name(self, column: str, value_of: Callable[[str], float]) -> Numbers:
         names = self.names(column)

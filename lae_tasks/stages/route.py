@@ -18,7 +18,7 @@ from lae_tasks.naming.merging import merge_names
 from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.phrases import is_name
 from lae_tasks.naming.vocabulary import Vocabulary
-from lae_tasks.regions.duplicates import Shapes, cached, duplicates
+from lae_tasks.regions.duplicates import Shapes, duplicates
 from lae_tasks.routing.labelled import Candidates, Flags, Index, LabelledRegions, Names
 from lae_tasks.runner import Columns
 from lae_tasks.schema import arrow_schema
@@ -160,8 +160,8 @@ def _duplicates(seen: Candidates, decided: Decided, config: RouteConfig) -> Flag
     shapes = Shapes(seen.rows.boxes_xyxy_px[kept])
     if _compares_masks(config):
         areas = seen.rows.numbers("area_px")[kept].astype(np.int64)
-        mask_of = cached(lambda number: seen.rows.mask(int(kept[number])))
-        shapes = Shapes(shapes.boxes_xyxy_px, mask_of, areas)
+        rles = seen.rows.mask_rle
+        shapes = Shapes(shapes.boxes_xyxy_px, lambda n: rles[int(kept[n])].as_py(), areas)
     found = np.zeros(len(seen.rows), dtype=bool)
     found[kept] = duplicates(shapes, scores, config.nms_iou, config.nms_measure, groups)
     return found

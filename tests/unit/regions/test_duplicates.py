@@ -1,6 +1,9 @@
 """Duplicates: suppression is what greedy suppression is defined as, whatever it is asked of."""
 
+import json
 import random
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from lae_tasks.config import Measure
 from lae_tasks.contracts import BoxPx
-from lae_tasks.geometry import Mask
+from lae_tasks.geometry import Mask, encode_mask
 from lae_tasks.regions import duplicates as module
 from lae_tasks.regions.duplicates import Shapes, duplicates
 
@@ -24,7 +27,7 @@ def shapes_of(boxes: Sequence[BoxPx], masks: Sequence[Mask] | None = None) -> Sh
     if masks is None:
         return Shapes(rows)
     areas = np.array([mask.sum() for mask in masks], dtype=np.int64)
-    return Shapes(rows, lambda number: masks[number], areas)
+    return Shapes(rows, lambda number: encode_mask(masks[number]), areas)
 
 
 def kept(boxes: Sequence[BoxPx], scores: Sequence[float], threshold: float) -> list[int]:
@@ -142,9 +145,16 @@ def invented(draw: random.Random, count: int) -> tuple[list[BoxPx], list[float],
     st.integers(1, 4),
     st.sampled_from([0, 3, 1 << 24]),
     st.sampled_from([1, 16]),
+    st.sampled_from([0, 100, 1 << 20]),
 )
 def test_suppression_is_what_it_is_defined_as(
-    seed: int, measure: Measure, count: int, n_groups: int, most_pairs: int, lane: int
+    seed: int,
+    measure: Measure,
+    count: int,
+    n_groups: int,
+    most_pairs: int,
+    lane: int,
+    most_drawn_px: int,
 ) -> None:
     draw = random.Random(seed)
     boxes, scores, masks = invented(draw, count)
@@ -155,6 +165,7 @@ def test_suppression_is_what_it_is_defined_as(
         patch.setattr(module, "_PAIRS_AT_ONCE", 5)
         patch.setattr(module, "_PAIRS_OF_GROUPS", most_pairs)
         patch.setattr(module, "_BOXES_OF_A_LANE", lane)
+        patch.setattr(module, "_MOST_DRAWN_PX", most_drawn_px)
         gone = duplicates(shapes_of(boxes, masks), scores, threshold, measure, groups)
     for group in set(groups):
         some = [i for i in range(count) if groups[i] == group]
@@ -187,6 +198,34 @@ def test_memory_does_not_grow_with_the_pairs_that_touch() -> None:
     tracemalloc.stop()
     assert gone.mean() > 0.99
     assert peak < 20e6
+
+
+LARGE = """
+from pathlib import Path
+import numpy as np
+from lae_tasks.regions.duplicates import Shapes, duplicates
+from lae_tasks.regions.rle import union
+side, step, count = 30_000, 300, 4
+square = np.ones((step, step), dtype=bool)
+rle, area_px = union([(square, at, at) for at in range(0, side, step)], side, side)
+corners = np.array([[0, 0], [200, 200], [100, 0], [100, 100]])
+shapes = Shapes(np.hstack([corners, corners + side]), lambda _: rle, np.full(count, area_px))
+one, other = np.triu_indices(count, 1)
+print((shapes.overlap(one, other, "mask_containment") * 9).round(2).tolist())
+print(duplicates(shapes, np.arange(count), 0.6, "mask_containment").astype(int).tolist())
+status = Path("/proc/self/status").read_text().split()
+print(int(status[status.index("VmHWM:") + 1]) // 1024)
+"""
+
+
+def test_masks_as_large_as_a_scene_are_compared_in_little_memory() -> None:
+    # In a process of its own: tracemalloc does not see what pycocotools takes.
+    command = [sys.executable, "-c", LARGE]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    overlaps, gone, peak_mb = map(json.loads, run.stdout.splitlines())
+    assert overlaps == [4.96, 6.0, 4.99, 3.98, 4.99, 6.0], "in ninths of each square, nearly"
+    assert gone == [False, False, True, False]
+    assert peak_mb < 300
 
 
 @pytest.mark.parametrize("side", [30_000, 400])

@@ -1,5 +1,7 @@
 """Masks as runs are the masks that would have been drawn."""
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -85,3 +87,40 @@ def test_a_window_shows_what_the_drawn_mask_has_there(
     bbox = (20, 10, 20 + width, 10 + height)
     shown = Runs(encode_mask(mask), bbox).window(window)
     np.testing.assert_array_equal(shown, mask_in_window(mask, bbox, window))
+
+
+sizes = st.tuples(st.integers(1, 300), st.integers(1, 90))
+corners = st.tuples(st.integers(-90, 90), st.integers(-300, 300))
+
+
+@given(seeds, shares, shares, sizes, sizes, corners)
+@example(0, 1.0, 1.0, (5, 5), (5, 5), (5, 0))
+def test_masks_share_the_pixels_that_the_drawn_ones_share(
+    seed: int,
+    share: float,
+    its_share: float,
+    size: tuple[int, int],
+    its_size: tuple[int, int],
+    corner: tuple[int, int],
+) -> None:
+    mask, other = random_mask(seed, share, *size), random_mask(seed + 1, its_share, *its_size)
+    (left, top), (height, width) = corner, its_size
+    box, its_box = (0, 0, *size[::-1]), (left, top, left + width, top + height)
+    runs, its_runs = Runs(encode_mask(mask), box), Runs(encode_mask(other), its_box)
+    drawn = mask & mask_in_window(other, its_box, (0, 0, *size[::-1]))
+    assert runs.shared_px(its_runs) == its_runs.shared_px(runs) == drawn.sum()
+
+
+def test_two_masks_as_large_as_a_scene_are_compared_in_little_memory() -> None:
+    side, step = 30_000, 300
+    square = np.ones((step, step), dtype=bool)
+    rle, area_px = union([(square, at, at) for at in range(0, side, step)], side, side)
+    shifted = (100, 100, side + 100, side + 100)
+    tracemalloc.start()
+    one, other = Runs(rle, (0, 0, side, side)), Runs(rle, shifted)
+    assert one.shared_px(one) == area_px == 100 * step**2
+    # Of each square, with itself and with the one before.
+    assert one.shared_px(other) == 100 * 200**2 + 99 * 100**2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6, "bytes"

@@ -68,7 +68,7 @@ def test_tables_are_read_shard_by_shard(tmp_path: Path) -> None:
     assert rows.names("scene_id").counts() == {f"scene of {name}": 1 for name in "bcef"}
     assert rows.window_area_px().tolist() == [200.0] * 4
     assert rows.boxes_xyxy_px.tolist() == [[1, 2, 5, 6]] * 4
-    assert rows.mask(2).all() and rows.mask(2).shape == (4, 4)
+    assert rows.mask_rle[2].as_py() == make_region().mask_rle
     assert rows.numbers("crop_std").tolist() == [30.0] * 4
     with pytest.raises(KeyError):
         rows.numbers("nodata_share")  # nobody asked for it

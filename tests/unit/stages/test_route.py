@@ -10,7 +10,7 @@ import pytest
 from lae_tasks.config import Measure, RouteConfig
 from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
-from lae_tasks.geometry import encode_mask
+from lae_tasks.geometry import decode_mask, encode_mask
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
@@ -321,13 +321,13 @@ def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure
     for name, each in expected.items():
         if each.outcome is not Outcome.REJECT:
             groups.setdefault((each.scene_id, each.category), []).append(name)
-    rows = labelled(labels, regions)
     number_of = {name: number for number, name in enumerate(expected)}
     for names in groups.values():
         found = [expected[name] for name in names]
         scores = [(each.outcome is Outcome.ACCEPT) + each.confidence for each in found]
         boxes = [regions[number_of[name]].bbox_xyxy_px for name in names]
-        masks = [rows.mask(number_of[name]) for name in names]
+        rles = [regions[number_of[name]].mask_rle for name in names]
+        masks = [decode_mask(rle, box) for rle, box in zip(rles, boxes, strict=True)]
         kept = suppress_one_by_one(boxes, scores, 0.3, measure, masks)
         for index in set(range(len(names))) - set(kept):
             if found[index].rule == "imported":
