@@ -96,7 +96,8 @@ def make_decision(region: Region, **values: Any) -> Decision:
         "confidence": 0.95,
         "calibration": "none",
         "candidates": (),
-        "in_audit": False,
+        "drawn": False,
+        "priority": 0.0,
     }
     return Decision.model_validate(defaults | values)
 

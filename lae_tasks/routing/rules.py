@@ -136,6 +136,27 @@ class Unscored(Rule):
         return np.isnan(seen.confidence if by_decision else seen.rows.numbers(self.score))
 
 
+class Uncertain(Rule):
+    """Too few of its like were right.
+
+    Attributes:
+        at: What the decision's score has to reach until there is a calibration: the paper's rule.
+    """
+
+    says = "what verdicts say of its like is below the target, or without verdicts {at:g}"
+    rule: Literal["uncertain"] = "uncertain"
+    then: Outcome = Outcome.REVIEW
+    at: Share = 0.9
+
+    def holds(self, seen: "Candidates") -> Flags:
+        """By P(right) and the calibration's threshold; without one, by the score."""
+        calibration = seen.calibration
+        if calibration is None:
+            return np.asarray(seen.confidence < self.at)
+        least = np.inf if calibration.accept_at is None else calibration.accept_at
+        return ~seen.rows.imported & (seen.confidence < least)
+
+
 class ClipDisagrees(Rule):
     """CLIP's best name is neither what was said nor the category that it counts as.
 
@@ -328,6 +349,7 @@ _AnyRule = (
     | LikelihoodBelow
     | TokenConfidenceBelow
     | Unscored
+    | Uncertain
     | ClipDisagrees
     | Monochrome
     | TooSmall
