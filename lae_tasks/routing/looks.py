@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from lae_tasks.routing.labelled import Candidates, Flags, Index, Numbers
 
+#: The column of labels that `worth` looks at.
+READS = ("clip_agrees",)
+
 #: What a look is worth has these parts, each in [0, 1].
 _UNCERTAINTY, _RARITY, _DISAGREEMENT = 0.5, 0.3, 0.2
 

@@ -63,9 +63,11 @@ def run(
     return Columns(rows.region_id, tables, decided.counts())
 
 
-def columns(config: RouteConfig) -> set[str]:
-    """The columns of labels and regions that the settings look at."""
-    needed = {config.score, *READS}.union(*(rule.reads for rule in config.rules))
+def columns(config: RouteConfig, calibration: Calibration | None = None) -> set[str]:
+    """The columns of labels and regions that are looked at."""
+    needed = {config.score, *looks.READS}.union(*(rule.reads for rule in config.rules))
+    if calibration:
+        needed.update(READS)
     return needed | {"area_px", "mask_rle"} if _compares_masks(config) else needed
 
 
