@@ -124,12 +124,13 @@ def duplicates(
     threshold: float,
     measure: Measure = "iou",
     groups: npt.ArrayLike | None = None,
+    staying: Flags | None = None,
 ) -> Flags:
     """Greedy non-maximum suppression: of each shape, whether a better one makes it superfluous.
 
     In each group, by falling score: a shape goes if its overlap with a better one that stays is
-    above the threshold. Ties in score are broken by the box itself, so the result does not depend
-    on the order of the input.
+    above the threshold. Of equal scores those come first that stay in any case; other ties are
+    broken by the box itself, so the result does not depend on the order of the input.
 
     Args:
         shapes: Boxes or masks.
@@ -137,44 +138,49 @@ def duplicates(
         threshold: The largest overlap, in [0, 1], that two shapes that stay may have.
         measure: As in `Shapes.overlap`.
         groups: Numbers of shape (n,): only shapes of the same one are compared. None: all are.
+        staying: Of shape (n,): those that stay in any case, and so take what they overlap. None:
+            no shape does.
     """
     boxes = shapes.boxes_xyxy_px
     gone = np.zeros(len(boxes), dtype=bool)
     if not len(boxes):
         return gone
     sinking = -np.asarray(scores, dtype=np.float64)
+    may_go = np.ones(len(boxes), dtype=bool) if staying is None else ~staying
 
     def ranked(members: Numbers) -> Numbers:
-        order = np.lexsort((*boxes[members].T[::-1], sinking[members]))
+        order = np.lexsort((*boxes[members].T[::-1], may_go[members], sinking[members]))
         return np.asarray(members[order])
 
     lanes = _Lanes.of(boxes, np.zeros(len(boxes)) if groups is None else np.asarray(groups))
     for start, stop in lanes.portions():
         if lanes.pairs(start, stop) > _PAIRS_OF_GROUPS:
             members = np.unique(lanes.row[lanes.first[start] : lanes.first[stop]])
-            gone[_one_by_one(shapes, ranked(members), threshold, measure)] = True
+            gone[_one_by_one(shapes, ranked(members), may_go, threshold, measure)] = True
             continue
         conflicts = []
         for one, other in lanes.touching(start, stop):
             too_near = shapes.overlap(one, other, measure, threshold) > threshold
             conflicts.append((one[too_near], other[too_near]))
         one, other = (np.concatenate(ends) for ends in zip(*conflicts, strict=True))
-        _settle(one, other, ranked(np.unique([one, other])), gone)
+        _settle(one, other, ranked(np.unique([one, other])), may_go, gone)
     return gone
 
 
-def _settle(one: Numbers, other: Numbers, in_order: Numbers, gone: Flags) -> None:
+def _settle(one: Numbers, other: Numbers, in_order: Numbers, may_go: Flags, gone: Flags) -> None:
     """Marks what goes, of pairs of shapes of which only one can stay.
 
     Args:
         one: The one of each pair.
         other: The other.
         in_order: All of them by their rank, the best first.
+        may_go: Of all shapes, those that do not stay in any case.
         gone: What goes is marked here.
     """
     rank = np.zeros(len(gone), dtype=np.int64)
     rank[in_order] = np.arange(len(in_order))
     better, worse = np.where(rank[one] < rank[other], (one, other), (other, one))
+    better, worse = better[may_go[worse]], worse[may_go[worse]]
     # Before its own pairs, all are settled in which a shape is the worse one. A plain loop takes
     # less time than to find which pairs could be settled at once.
     pairs = np.argsort(rank[better])
@@ -187,15 +193,18 @@ def _settle(one: Numbers, other: Numbers, in_order: Numbers, gone: Flags) -> Non
     gone[:] = np.frombuffer(flags, dtype=bool)
 
 
-def _one_by_one(shapes: Shapes, in_order: Numbers, threshold: float, measure: Measure) -> Numbers:
+def _one_by_one(
+    shapes: Shapes, in_order: Numbers, may_go: Flags, threshold: float, measure: Measure
+) -> Numbers:
     """Of shapes in the order of their rank, those that go; only as many are held as there are."""
     left, top, right, bottom = np.ascontiguousarray(shapes.boxes_xyxy_px[in_order].T)
+    may_go = may_go[in_order]
     stays = np.ones(len(in_order), dtype=bool)
     for best in range(len(in_order)):
         if stays[best]:
             worse = slice(best + 1, None)
             meet = stays[worse] & (left[worse] < right[best]) & (right[worse] > left[best])
-            meet &= (top[worse] < bottom[best]) & (bottom[worse] > top[best])
+            meet &= may_go[worse] & (top[worse] < bottom[best]) & (bottom[worse] > top[best])
             near = best + 1 + np.flatnonzero(meet)
             one = np.repeat(in_order[best], len(near))
             overlaps = shapes.overlap(one, in_order[near], measure, threshold)

@@ -158,8 +158,7 @@ def decide(seen: Candidates, config: RouteConfig) -> Decided:
     taken = np.full(len(seen.rows), confident, dtype=np.int32)
     for number in reversed(range(len(config.rules))):
         taken[config.rules[number].holds(seen)] = number
-    # A data set has each object once, however closely they stand.
-    taken[_duplicates(seen, Decided(rules, taken), config) & ~seen.rows.imported] = duplicate
+    taken[_duplicates(seen, Decided(rules, taken), config)] = duplicate
     return Decided(rules, taken)
 
 
@@ -178,7 +177,9 @@ def _duplicates(seen: Candidates, decided: Decided, config: RouteConfig) -> Flag
         rles = seen.rows.mask_rle
         shapes = Shapes(shapes.boxes_xyxy_px, lambda n: rles[int(kept[n])].as_py(), areas)
     found = np.zeros(len(seen.rows), dtype=bool)
-    found[kept] = duplicates(shapes, scores, config.nms_iou, config.nms_measure, groups)
+    # A data set has each object once, however closely they stand.
+    imported = seen.rows.imported[kept]
+    found[kept] = duplicates(shapes, scores, config.nms_iou, config.nms_measure, groups, imported)
     return found
 
 

@@ -62,6 +62,15 @@ def test_only_shapes_of_one_group_are_compared() -> None:
     assert gone.tolist() == [True, True, False, False]
 
 
+def test_what_stays_in_any_case_takes_what_it_overlaps() -> None:
+    boxes = [(x, 0, x + 40, 40) for x in (0, 12, 24)]  # each overlaps the next, not the one after
+    stays = np.array([True, True, False])
+    assert duplicates(shapes_of(boxes), [3, 2, 1], 0.5).tolist() == [False, True, False]
+    assert duplicates(shapes_of(boxes), [3, 2, 1], 0.5, staying=stays).tolist() == [0, 0, 1]
+    # Of equal scores it comes first, wherever its box lies.
+    assert duplicates(shapes_of(boxes), [1, 1, 1], 0.5, staying=~stays).tolist() == [0, 1, 0]
+
+
 def test_nothing_has_no_duplicates() -> None:
     assert duplicates(shapes_of([]), [], 0.5, groups=[]).tolist() == []
 
@@ -104,6 +113,7 @@ def suppress_one_by_one(
     threshold: float,
     measure: Measure,
     masks: Sequence[Mask] | None = None,
+    staying: Sequence[bool] | None = None,
 ) -> list[int]:
     """The definition, shape against shape, pixel by pixel."""
     canvas = []
@@ -113,8 +123,9 @@ def suppress_one_by_one(
         pixels[y0:y1, x0:x1] = masks[number] if own and masks else True
         canvas.append(pixels)
     result: list[int] = []
-    for index in sorted(range(len(boxes)), key=lambda i: (-scores[i], boxes[i], i)):
-        for better in result:
+    stays = staying or [False] * len(boxes)
+    for index in sorted(range(len(boxes)), key=lambda i: (-scores[i], not stays[i], boxes[i], i)):
+        for better in [] if stays[index] else result:
             one, other = canvas[index], canvas[better]
             shared = (one & other).sum()
             whole = min(one.sum(), other.sum()) if "containment" in measure else (one | other).sum()
@@ -159,6 +170,8 @@ def test_suppression_is_what_it_is_defined_as(
     draw = random.Random(seed)
     boxes, scores, masks = invented(draw, count)
     groups = [draw.randrange(n_groups) for _ in boxes]
+    share = draw.choice((0.0, 0.3))
+    stays = [draw.random() < share for _ in boxes]
     threshold = draw.choice((0.0, 0.3, 0.5, 1.0))
     with pytest.MonkeyPatch.context() as patch:
         # Few pairs at a time, and groups that are too large, without large examples.
@@ -166,11 +179,12 @@ def test_suppression_is_what_it_is_defined_as(
         patch.setattr(module, "_PAIRS_OF_GROUPS", most_pairs)
         patch.setattr(module, "_BOXES_OF_A_LANE", lane)
         patch.setattr(module, "_MOST_DRAWN_PX", most_drawn_px)
-        gone = duplicates(shapes_of(boxes, masks), scores, threshold, measure, groups)
+        shapes = shapes_of(boxes, masks)
+        gone = duplicates(shapes, scores, threshold, measure, groups, np.array(stays, dtype=bool))
     for group in set(groups):
         some = [i for i in range(count) if groups[i] == group]
-        of_group = [[values[i] for i in some] for values in (boxes, scores, masks)]
-        expected = suppress_one_by_one(of_group[0], of_group[1], threshold, measure, of_group[2])
+        of_group = [[values[i] for i in some] for values in (boxes, scores, masks, stays)]
+        expected = suppress_one_by_one(*of_group[:2], threshold, measure, *of_group[2:])
         assert [i for i in some if not gone[i]] == sorted(some[i] for i in expected)
 
 

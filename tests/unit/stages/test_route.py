@@ -177,6 +177,23 @@ def test_a_data_set_has_each_object_once_however_closely_they_stand() -> None:
     assert {v.rule for v in found.values()} == {"imported"}
 
 
+def test_what_was_imported_leaves_no_twin_of_the_grid() -> None:
+    imported = {"prompt_category": "Ship", "prompt_iou": 0.9}
+    boxes = [(x, 10, x + 40, 40) for x in (0, 12, 24)]  # each overlaps the next by more than half
+    regions = [
+        region("r1", bbox_xyxy_px=boxes[0], **imported),
+        region("r2", bbox_xyxy_px=boxes[1], **imported),
+        region("r3", bbox_xyxy_px=boxes[2]),
+    ]
+    found = decide([make_label(f"r{n}") for n in (1, 2, 3)], regions)
+    assert [v.rule for v in found.values()] == ["imported", "imported", "duplicate"]
+    # Nor of one that is as sure.
+    sure = [make_label("r1"), make_label("r3", token_confidence=1.0)]
+    twins = [regions[0], region("r3", bbox_xyxy_px=(-5, 10, 35, 40))]
+    found = decide(sure, twins)
+    assert [v.rule for v in found.values()] == ["imported", "duplicate"]
+
+
 def test_another_category_or_scene_at_the_same_place_is_no_duplicate() -> None:
     labels = [make_label("r1"), make_label("r2", category_said="vehicle"), make_label("r3")]
     found = decide(labels, [region("r1"), region("r2"), region("r3", scene_id="s2")])
@@ -410,10 +427,9 @@ def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure
         boxes = [regions[number_of[name]].bbox_xyxy_px for name in names]
         rles = [regions[number_of[name]].mask_rle for name in names]
         masks = [decode_mask(rle, box) for rle, box in zip(rles, boxes, strict=True)]
-        kept = suppress_one_by_one(boxes, scores, 0.3, measure, masks)
+        imported = [each.rule == "imported" for each in found]
+        kept = suppress_one_by_one(boxes, scores, 0.3, measure, masks, imported)
         for index in set(range(len(names))) - set(kept):
-            if found[index].rule == "imported":
-                continue  # a data set has each object once
             change = {"outcome": Outcome.REJECT, "rule": "duplicate", "drawn": False}
             expected[names[index]] = found[index].model_copy(update=change)
     decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
