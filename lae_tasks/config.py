@@ -267,8 +267,9 @@ class RouteConfig(Section):
     audit_share: Share = Field(
         0.1, description="Share of what is not rejected that is drawn and reviewed in any case"
     )
-    learn_share: Share = Field(0.3, description="The same, until there is a calibration")
+    learn_share: Share = Field(0.15, description="The same, until there is a calibration")
     audit_seed: int = 0
+    refit_after: Positive = Field(50, description="New verdicts that make a new calibration")
 
     @field_validator("rules")
     @classmethod

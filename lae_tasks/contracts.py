@@ -370,7 +370,7 @@ class Calibration(Record):
         verdicts: How many it was fitted on, with `right` those that were right, and `drawn` those
             whose regions were drawn at random.
         accept_at: The lowest probability from which on the drawn reach `target_precision` with
-            `confidence`; None if they do nowhere.
+            `confidence`.
         above: Drawn verdicts from there on, with `above_right` those that were right.
         bins_said: Reliability diagram of the drawn: the mean probability of each bin, with
             `bins_right` the share that was right, and `bins_count` how many.
@@ -390,7 +390,7 @@ class Calibration(Record):
     drawn: int
     target_precision: Score
     confidence: Score
-    accept_at: Score | None
+    accept_at: Score
     above: int
     above_right: int
     bins_said: tuple[Score, ...]

@@ -35,11 +35,11 @@ def dry_run(night: Night) -> list[RuleCount]:
         ContractError: If the night's classify is not committed.
         LaeError: What reading the tables raises.
     """
-    rows = labelled(night)
+    rows, calibration = labelled(night)
     config, vocabulary = night.config.route, night.config.vocabulary
     embedder = text_embedder(night.config.classify, night.config.threads)
     ledger = route.merged_names(rows, embedder, vocabulary, config)
-    seen = route.candidates(rows, ledger, vocabulary, config)
+    seen = route.candidates(rows, ledger, vocabulary, config, calibration)
     decided = route.decide(seen, config)
     taken = decided.rows_of_rule()
     found = [

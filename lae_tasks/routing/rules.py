@@ -153,8 +153,7 @@ class Uncertain(Rule):
         calibration = seen.calibration
         if calibration is None:
             return np.asarray(seen.confidence < self.at)
-        least = np.inf if calibration.accept_at is None else calibration.accept_at
-        return ~seen.rows.imported & (seen.confidence < least)
+        return ~seen.rows.imported & (seen.confidence < calibration.accept_at)
 
 
 class ClipDisagrees(Rule):

@@ -44,7 +44,7 @@ def fit(
     model_revision: str,
     target_precision: float,
     confidence: float,
-) -> tuple[Calibration, Numbers]:
+) -> tuple[Calibration, Numbers] | None:
     """Fits a calibration and chooses the score from which on regions are accepted.
 
     All verdicts teach it. The threshold and the reliability come from those alone whose regions
@@ -62,7 +62,8 @@ def fit(
         confidence: With which they shall.
 
     Returns:
-        The calibration, and the held-out P(right) of each row.
+        The calibration, and the held-out P(right) of each row; None if no P(right) reaches the
+        target.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -75,6 +76,8 @@ def fit(
         model, rows, right, groups=groups, cv=folds, method="predict_proba"
     )[:, 1]
     threshold = lowest_threshold(held_out[drawn], right[drawn], target_precision, confidence)
+    if threshold is None:
+        return None
     model.fit(rows, right)
     scaler, regression = model[0], model[1]
     said, were, counts = reliability(held_out[drawn], right[drawn])
@@ -92,9 +95,9 @@ def fit(
         drawn=int(drawn.sum()),
         target_precision=target_precision,
         confidence=confidence,
-        accept_at=threshold.score if threshold else None,
-        above=threshold.verdicts if threshold else 0,
-        above_right=threshold.right if threshold else 0,
+        accept_at=threshold.score,
+        above=threshold.verdicts,
+        above_right=threshold.right,
         bins_said=said,
         bins_right=were,
         bins_count=counts,

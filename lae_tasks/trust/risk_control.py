@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 #: The first test shall pass with so many errors among what it looks at: with none allowed, bad luck
 #: would end the sequence before it began.
-_ERRORS_AT_START = 3
+_ERRORS_AT_START = 2
 #: Scores are tried in steps of so many more verdicts.
 _STEP = 5
 

@@ -34,7 +34,7 @@ def world(seed: int, count: int) -> World:
 
 def fitted(of: World, drawn: np.ndarray | None = None) -> tuple[Calibration, np.ndarray]:
     drawn = np.ones(len(of.right), dtype=bool) if drawn is None else drawn
-    return fit(
+    found = fit(
         of.rows,
         of.right,
         drawn,
@@ -44,6 +44,8 @@ def fitted(of: World, drawn: np.ndarray | None = None) -> tuple[Calibration, np.
         target_precision=0.95,
         confidence=0.9,
     )
+    assert found
+    return found
 
 
 def test_probabilities_are_those_of_the_world_and_of_scikit_learn() -> None:
@@ -62,7 +64,6 @@ def test_probabilities_are_those_of_the_world_and_of_scikit_learn() -> None:
 def test_what_it_accepts_reaches_the_target() -> None:
     calibration, _ = fitted(world(2, 2_000))
     unseen = world(3, 50_000)
-    assert calibration.accept_at is not None
     accepted = probabilities(calibration, unseen.rows) >= calibration.accept_at
     assert unseen.right[accepted].mean() >= 0.95
     assert accepted.mean() > 0.3
@@ -70,14 +71,21 @@ def test_what_it_accepts_reaches_the_target() -> None:
 
 def test_only_the_drawn_choose_the_threshold() -> None:
     of = world(4, 2_000)
-    few = np.zeros(2_000, dtype=bool)
-    few[:100] = True
-    calibration, _ = fitted(of, few)
-    assert (calibration.accept_at, calibration.drawn) == (None, 100)
-    # Those that were chosen for a look are mostly wrong; the threshold does not mind.
     chosen = np.arange(2_000) >= 1_000
+    # Those that were chosen for a look are mostly wrong; the threshold does not mind.
     spoiled = World(of.rows, of.chance, of.right & ~(chosen & (of.chance < 0.9)), of.groups)
-    assert fitted(spoiled, ~chosen)[0].above_right > 0
+    calibration, held_out = fitted(spoiled, ~chosen)
+    above = held_out[:1_000] >= calibration.accept_at
+    assert (calibration.above, calibration.drawn) == (above.sum(), 1_000)
+    assert calibration.above_right == of.right[:1_000][above].sum()
+
+
+def test_without_a_threshold_there_is_no_calibration() -> None:
+    of = world(4, 500)
+    settings = {"night": "2026-01-02", "model_revision": "m", "confidence": 0.9}
+    everything = np.ones(500, dtype=bool)
+    for target, drawn in ((0.9999, everything), (0.95, np.arange(500) < 50)):
+        assert not fit(of.rows, of.right, drawn, of.groups, target_precision=target, **settings)
 
 
 def test_the_same_verdicts_give_the_same_calibration() -> None:

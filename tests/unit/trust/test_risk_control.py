@@ -57,7 +57,7 @@ def test_equal_scores_stand_or_fall_together() -> None:
 
 def test_without_enough_verdicts_or_precision_there_is_none() -> None:
     needed = verdicts_needed(0.95, 0.9)
-    assert needed == 132
+    assert needed == 105
     assert lowest_threshold(np.ones(needed - 1), np.ones(needed - 1), 0.95, 0.9) is None
     assert lowest_threshold(np.ones(needed), np.ones(needed), 0.95, 0.9)
     assert lowest_threshold(np.linspace(0, 1, 900), np.arange(900) % 5 > 0, 0.95, 0.9) is None
