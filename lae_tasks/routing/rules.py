@@ -31,6 +31,7 @@ class Rule(BaseModel, ABC):
     Attributes:
         rule: Its name.
         then: What becomes of a region that it holds for.
+        until_calibrated: It holds only until there is a calibration, which weighs what it looks at.
         says: The reason, in words, with places for its parameters.
         reads: Columns of labels and regions that it looks at, beside those that are always read.
     """
@@ -41,6 +42,7 @@ class Rule(BaseModel, ABC):
 
     rule: str
     then: Outcome
+    until_calibrated: bool = False
 
     @abstractmethod
     def holds(self, seen: "Candidates") -> Flags:

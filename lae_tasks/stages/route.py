@@ -157,7 +157,9 @@ def decide(seen: Candidates, config: RouteConfig) -> Decided:
     )
     taken = np.full(len(seen.rows), confident, dtype=np.int32)
     for number in reversed(range(len(config.rules))):
-        taken[config.rules[number].holds(seen)] = number
+        rule = config.rules[number]
+        if not (seen.calibration and rule.until_calibrated):
+            taken[rule.holds(seen)] = number
     taken[_duplicates(seen, Decided(rules, taken), config)] = duplicate
     return Decided(rules, taken)
 
