@@ -17,6 +17,9 @@ from scipy.stats import binom
 #: The first test shall pass with so many errors among what it looks at: with none allowed, bad luck
 #: would end the sequence before it began.
 _ERRORS_AT_START = 2
+#: Nor does it look at the very best alone, of which there are few: the sequence begins where this
+#: share of all is above.
+_START_SHARE = 0.4
 #: Scores are tried in steps of so many more verdicts.
 _STEP = 5
 
@@ -62,7 +65,8 @@ def lowest_threshold(
     order = np.argsort(-scores, kind="stable")
     sorted_scores, rights = scores[order], np.cumsum(right[order])
     found = None
-    for count in range(verdicts_needed(target, confidence), len(scores) + 1, _STEP):
+    start = max(verdicts_needed(target, confidence), int(_START_SHARE * len(scores)))
+    for count in range(start, len(scores) + 1, _STEP):
         # All of the same score stand or fall together.
         score = float(sorted_scores[count - 1])
         count = int(np.searchsorted(-sorted_scores, -score, side="right"))
