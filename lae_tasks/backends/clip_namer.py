@@ -13,7 +13,6 @@ from lae_tasks.backends.clip import ClipEmbedder
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config import ClassifyConfig
-from lae_tasks.errors import ConfigError
 from lae_tasks.naming.prompt_template import PromptTemplate
 from lae_tasks.naming.vocabulary import Vocabulary
 
@@ -24,9 +23,7 @@ class ClipNamer:
     """A Classifier that says a name of the vocabulary; its one token is CLIP's probability."""
 
     def __init__(self, config: ClassifyConfig, vocabulary: Vocabulary, threads: int) -> None:
-        """Loads CLIP. Raises ConfigError without a vocabulary, or if CLIP cannot be loaded."""
-        if not vocabulary.names:
-            raise ConfigError("classify.namer is clip: it chooses from the vocabulary; add one")
+        """Loads CLIP. Raises ConfigError if it cannot be loaded."""
         self._embedder = ClipEmbedder(config.clip_model or "", config.device, threads)
         self.revision = namer_revision(config)
         self._names = [*vocabulary.names, *config.clip_background]

@@ -357,4 +357,4 @@ def _by_name(value: Any) -> Any:
 NamedRule = Annotated[Annotated[_AnyRule, Field(discriminator="rule")], BeforeValidator(_by_name)]
 
 #: What holds where no preset says anything.
-CAUTIOUS = (Unrecognized(), Unscored(), LikelihoodBelow())
+CAUTIOUS = (Unrecognized(), Blocked(), Unscored(), NewCategory(), LikelihoodBelow())

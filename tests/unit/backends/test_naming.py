@@ -17,7 +17,6 @@ from lae_tasks.errors import ConfigError
 from lae_tasks.imagery.crops import crop_region
 from lae_tasks.naming.prompt_template import load_template
 from lae_tasks.naming.replies import parse_reply, token_confidence
-from lae_tasks.naming.vocabulary import Vocabulary
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml")
 
@@ -110,9 +109,3 @@ def test_clip_alone_names_crops_and_tells_nothing_from_something(
     assert trees
     said = [parse_reply(r.text).category for r in namer.reply(trees, load_template("lae_paper"))]
     assert said.count(None) > len(said) / 2
-
-
-def test_clip_alone_needs_something_to_choose_from() -> None:
-    config = CONFIG.classify.model_copy(update={"namer": "clip"})
-    with pytest.raises(ConfigError, match="it chooses from the vocabulary; add one"):
-        load_namer(config, Vocabulary(), 1)

@@ -58,6 +58,7 @@ def test_a_list_of_names_will_do() -> None:
             "'a' is its own parent by way of 'a'",
         ),
         ({"categories": ["ship"], "blocked": ["the ships"]}, "blocked and a name"),
+        ({"blocked": ["object", "?"]}, "'\\?' is no name"),
         ({"names": ["ship"]}, "names"),
     ],
 )
@@ -111,7 +112,9 @@ def test_the_settings_may_name_its_file(tmp_path: Path) -> None:
     [
         (None, r"vocabulary .*vocabulary\.yaml: No such file"),
         ("categories: [", r"vocabulary\.yaml:1: not valid YAML"),
-        ("categories: [{nam: ship}]", r"vocabulary .*categories\.0\.name: Field required"),
+        ("categories:\n- {nam: ship}", r"\.yaml:2: categories\.0\.nam: .* did you mean name\?"),
+        ("- ship\n- {synonyms: [x]}", r"\.yaml:2: categories\.1\.name: is missing; add it"),
+        ("- ship\n- {name: boat, synonyms: x}", r"\.yaml:2: .* give a list, such as \[x\]"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_told(
