@@ -173,8 +173,9 @@ class Label(Record):
             model told none.
         clip_categories: The vocabulary's best names by CLIP, best first, with `clip_scores` the
             probability of each among the vocabulary.
-        clip_score_said: CLIP's probability of `category_said`, among the vocabulary and it.
-        clip_agrees: Whether that is CLIP's best, names compared by canonical form.
+        clip_score_said: CLIP's probability of `category_said`, among the vocabulary and it, but
+            without what is above or below it there.
+        clip_agrees: Whether that is CLIP's best of these, names compared by canonical form.
         crop_std: Standard deviation of the crop's grey values, in [0, 255].
         nodata_share: Share of the region's pixels that hold no data.
         reply: The reply, whole.

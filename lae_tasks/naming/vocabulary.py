@@ -127,6 +127,15 @@ class Vocabulary(BaseModel):
         known = self.meaning(name)
         return known[0] if known else name
 
+    def relatives(self, name: str) -> frozenset[str]:
+        """The canonical forms of the categories above and below the one of that name."""
+        return self._relatives.get(canonical_form(name), frozenset())
+
+    def compatible(self, one: str, other: str) -> bool:
+        """Whether both names can be right of one thing: they are one, or one is above the other."""
+        form = canonical_form(other)
+        return form == canonical_form(one) or form in self.relatives(one)
+
     def blocks(self, name: str) -> bool:
         """Whether no region may bear the name."""
         return canonical_form(name) in self._blocked
@@ -159,6 +168,17 @@ class Vocabulary(BaseModel):
                 )
             said.setdefault(form, name)
         return found
+
+    @cached_property
+    def _relatives(self) -> Mapping[str, frozenset[str]]:
+        parent_of = {category.name: category.parent for category in self.categories}
+        found: dict[str, set[str]] = {}
+        for name, above in parent_of.items():
+            while above is not None:
+                found.setdefault(canonical_form(name), set()).add(canonical_form(above))
+                found.setdefault(canonical_form(above), set()).add(canonical_form(name))
+                above = parent_of[above]
+        return {form: frozenset(forms) for form, forms in found.items()}
 
     @cached_property
     def _blocked(self) -> frozenset[str]:

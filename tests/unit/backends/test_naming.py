@@ -15,8 +15,10 @@ from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
 from lae_tasks.imagery.crops import crop_region
+from lae_tasks.naming.opinion import SecondOpinion
 from lae_tasks.naming.prompt_template import load_template
 from lae_tasks.naming.replies import parse_reply, token_confidence
+from lae_tasks.naming.vocabulary import Vocabulary
 
 CONFIG = load_config(REPO / "demo" / "lae.yaml")
 
@@ -109,3 +111,27 @@ def test_clip_alone_names_crops_and_tells_nothing_from_something(
     assert trees
     said = [parse_reply(r.text).category for r in namer.reply(trees, load_template("lae_paper"))]
     assert said.count(None) > len(said) / 2
+
+
+def test_a_parent_among_the_categories_spoils_no_opinion(
+    crops: tuple[list[Image], list[str]],
+) -> None:
+    airplanes = [image for image, name in zip(*crops, strict=True) if name == "airplane"]
+    names = [name for name in CONFIG.vocabulary.names if name != "airplane"]
+    family = [*names, {"name": "airplane", "parent": "aircraft"}, "aircraft"]
+    alone, parented = map(Vocabulary.model_validate, ([*names, "airplane"], family))
+    embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
+    for crop in embedder.embed_crops(airplanes):
+        own = SecondOpinion(embedder, alone).of(crop, "airplane")
+        its = SecondOpinion(embedder, parented).of(crop, "airplane")
+        assert (its.clip_agrees, its.clip_score_said) == (own.clip_agrees, own.clip_score_said)
+    clip = CONFIG.classify.model_copy(update={"namer": "clip"})
+    before, after = (
+        list(load_namer(clip, known, 1).reply(iter(airplanes), load_template("lae_paper")))
+        for known in (alone, parented)
+    )
+    assert [reply.token_probabilities for reply in after if "airplane" in reply.text] == [
+        pytest.approx(was.token_probabilities, abs=1e-6)
+        for was, reply in zip(before, after, strict=True)
+        if "airplane" in reply.text
+    ]

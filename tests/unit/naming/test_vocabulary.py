@@ -37,6 +37,19 @@ def test_names_mean_their_category_in_every_form() -> None:
     assert not vocabulary.blocks("hangar")
 
 
+def test_what_is_above_or_below_a_name_does_not_contradict_it() -> None:
+    categories = ["Vehicles", "ship"]
+    for name, parent in (("aircraft", "Vehicles"), ("airplane", "aircraft"), ("car", "Vehicles")):
+        categories.append({"name": name, "parent": parent})
+    vocabulary = Vocabulary.model_validate(categories)
+    assert vocabulary.relatives("Airplanes") == {"aircraft", "vehicle"}
+    assert vocabulary.relatives("vehicle") == {"aircraft", "airplane", "car"}
+    assert vocabulary.relatives("ship") == vocabulary.relatives("tree") == frozenset()
+    assert vocabulary.compatible("airplane", "Vehicle") and vocabulary.compatible("car", "vehicles")
+    assert vocabulary.compatible("trees", "Tree")
+    assert not vocabulary.compatible("airplane", "car")
+
+
 def test_a_list_of_names_will_do() -> None:
     assert Vocabulary.model_validate(["ship", "harbour"]).names == ("ship", "harbour")
 

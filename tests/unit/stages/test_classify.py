@@ -15,6 +15,7 @@ from lae_tasks.contracts import Embedding, Label
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.naming.opinion import SecondOpinion
 from lae_tasks.naming.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.vocabulary import OPEN, Vocabulary
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
@@ -170,7 +171,7 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
     pixels = np.full((100, 100, 3), 30, dtype=np.uint8)
     pixels[50:] = 250
     store.write("image.png", encode_png(pixels))
-    second = SecondOpinion(Angles(), ["Dark", "bright"])
+    second = SecondOpinion(Angles(), Vocabulary.model_validate(["Dark", "bright"]))
     names = ('"the dark"', '"Brights"', '"dark"', '"dim"', '"Unrecognized"')
     rows = (10, 60, 60, 10, 10)
     regions = [
@@ -204,8 +205,26 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
         assert np.linalg.norm(embedding.vector) == pytest.approx(1)
 
 
+def test_what_is_above_or_below_a_name_is_no_better_one() -> None:
+    names = ["bright", {"name": "dark", "parent": "dim"}, "dim"]
+    apart = Vocabulary.model_validate(["bright", "dark", "dim"])
+    related = Vocabulary.model_validate(names)
+    (crop,) = Angles().embed_crops([np.full((2, 2, 3), 30, dtype=np.uint8)])
+    for said, score in (("dark", 0.6), ("Dim", 0.4)):
+        strict = SecondOpinion(Angles(), apart).of(crop, said)
+        mild = SecondOpinion(Angles(), related).of(crop, said)
+        assert strict.clip_categories == mild.clip_categories == ("dark", "dim", "bright")
+        assert strict.clip_scores == mild.clip_scores
+        assert strict.clip_agrees == (said == "dark")
+        assert strict.clip_score_said == pytest.approx(score, abs=0.1)
+        assert mild.clip_agrees
+        assert mild.clip_score_said == pytest.approx(1, abs=0.01)
+    astray = SecondOpinion(Angles(), related).of(crop, "bright")
+    assert (astray.clip_agrees, astray.clip_score_said) == (False, astray.clip_scores[2])
+
+
 def test_without_a_vocabulary_there_are_vectors_and_no_opinion(store: LocalStorage) -> None:
-    second = SecondOpinion(Angles(), ())
+    second = SecondOpinion(Angles(), OPEN)
     classifier = Recorded(*['"ship"'] * 3)
     for result in classify.run(REGIONS, {"t1": TILE}, store, classifier, second, CONFIG):
         label = label_of(result)
