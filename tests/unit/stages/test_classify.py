@@ -108,6 +108,39 @@ def test_a_region_with_a_name_of_its_own_is_not_asked_about(store: LocalStorage)
     assert len(classifier.crops) == 2
 
 
+def name_many(store: LocalStorage, *texts: str) -> list[Done | Rejection | Counted]:
+    regions = [make_region(region_id=f"r{n}", bbox_xyxy_px=REGIONS[0].bbox_xyxy_px) for n in texts]
+    return list(classify.run(regions, {"t1": TILE}, store, Recorded(*texts), None, CONFIG))
+
+
+@pytest.mark.parametrize("count", [8, 31, 32, 40])
+def test_a_shard_of_which_no_reply_is_understood_is_an_error(
+    store: LocalStorage, count: int
+) -> None:
+    message = (
+        rf"classify\.prompt 'lae_paper': none of the first {min(count, 32)} replies .* 'hm\d+';"
+    )
+    with pytest.raises(ConfigError, match=message):
+        name_many(store, *(f"hm{n}" for n in range(count)))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["hm"] * 7,
+        ["hm"] * 31 + ['"Unrecognized"'] + ["hm"] * 9,
+        ['"ship"'] + ["hm"] * 40,
+        ["problem: refused"] * 40,
+        ["problem: refused"] * 40 + ["hm"] * 7,
+    ],
+)
+def test_some_replies_may_be_odd_and_few_tell_nothing(
+    store: LocalStorage, texts: list[str]
+) -> None:
+    results = name_many(store, *texts)
+    assert len(texts) == sum(not isinstance(result, Counted) for result in results)
+
+
 def test_crops_are_the_regions_of_the_tile(store: LocalStorage) -> None:
     classifier = Recorded(*['"ship" with likelihood 0.9'] * 3)
     run(store, classifier)
