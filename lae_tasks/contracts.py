@@ -228,7 +228,8 @@ class Decision(Record):
         confidence: The score that the settings name; 0 where the model gave none. What was
             imported has none: a person named it, and 1 stands here.
         calibration: What turned the scores into `confidence`; `imported` where nothing did.
-        candidates: Other names worth offering to a steward, best first.
+        candidates: Names worth offering to a steward, best first. The first is the category, unless
+            it is blocked or no name.
         in_audit: Accepted, and drawn for the random audit.
     """
 
