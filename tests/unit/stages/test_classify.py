@@ -14,7 +14,7 @@ from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Embedding, Label
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.naming.opinion import SecondOpinion
-from lae_tasks.naming.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.prompt_template import PromptTemplate
 from lae_tasks.naming.vocabulary import OPEN, Vocabulary
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
@@ -295,26 +295,3 @@ def test_pixels_without_data_are_counted(store: LocalStorage) -> None:
     store.write("image.png", b"no image")
     with pytest.raises(ContractError, match=r"image\.png: is no image any more; delete it"):
         list(classify.run(REGIONS, {"t1": TILE}, store, Recorded(), None, CONFIG))
-
-
-def test_prompts_come_from_the_package_or_a_file(tmp_path: Path) -> None:
-    paper = load_template("lae_paper")
-    assert 'returning a "object category" phrase' in paper.text
-    assert paper.schema is None
-    form = load_template("json")
-    assert form.schema is not None
-    assert form.schema["required"] == ["category", "likelihood", "alternatives"]
-    mine = tmp_path / "mine.txt"
-    mine.write_text("What is it?\n")
-    free = load_template(str(mine))
-    assert (free.text, free.schema) == ("What is it?", None)
-    (tmp_path / "mine.schema.json").write_text('{"type": "object"}')
-    assert load_template(str(mine)).sha256 != free.sha256
-    (tmp_path / "mine.schema.json").write_text("[")
-    with pytest.raises(ConfigError, match="not JSON"):
-        load_template(str(mine))
-    (tmp_path / "mine.schema.json").write_text("[]")
-    with pytest.raises(ConfigError, match="a JSON schema is an object"):
-        load_template(str(mine))
-    with pytest.raises(ConfigError, match="no such template or text file"):
-        load_template("none")
