@@ -306,8 +306,8 @@ class Config(Section):
     store: str
     vocabulary: Vocabulary = Field(
         OPEN,
-        description="A list of names, a vocabulary, or the file that holds one; only its names are "
-        "accepted unseen, or every name if it is empty",
+        description="A list of names, a vocabulary, or the file that holds one; by the rule "
+        "new_category only its names are accepted unseen, or every name if it is empty",
     )
     annotations: tuple[AnnotationSource, ...] = Field(
         (), description="Existing annotations below raw, such as a data set's boxes"
@@ -320,3 +320,24 @@ class Config(Section):
     route: RouteConfig = RouteConfig()
     review: ReviewConfig = ReviewConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @field_validator("classify")
+    @classmethod
+    def _clip_has_names_to_choose_from(
+        cls, value: ClassifyConfig, info: ValidationInfo
+    ) -> ClassifyConfig:
+        vocabulary = info.data.get("vocabulary")  # missing where it is wrong itself
+        if value.namer == "clip" and vocabulary and not vocabulary.names:
+            raise ValueError("the namer is clip: it chooses from the vocabulary; add `vocabulary`")
+        return value
+
+    @field_validator("route")
+    @classmethod
+    def _what_is_blocked_has_its_rule(cls, value: RouteConfig, info: ValidationInfo) -> RouteConfig:
+        vocabulary = info.data.get("vocabulary")
+        has_rule = any(rule.rule == "blocked" for rule in value.rules)
+        if vocabulary and vocabulary.blocked and not has_rule:
+            raise ValueError(
+                f"the vocabulary blocks {vocabulary.blocked[0]!r}: add the rule `blocked` to rules"
+            )
+        return value

@@ -6,6 +6,8 @@ the file are relative to the file.
 
 import difflib
 import os
+import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +16,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lae_tasks.config import Config
-from lae_tasks.contracts import first_problem
 from lae_tasks.errors import ConfigError
 from lae_tasks.naming.prompt_template import is_own_template
 from lae_tasks.naming.vocabulary import Vocabulary
@@ -91,8 +92,8 @@ def _with_vocabulary(own: dict[str, Any], path: Path) -> dict[str, Any]:
         return own
     file = path.resolve().parent / named
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        vocabulary = Vocabulary.model_validate(content or {})
+        text = file.read_text(encoding="utf-8")
+        vocabulary = Vocabulary.model_validate(yaml.safe_load(text) or {})
     except OSError as error:
         raise ConfigError(f"vocabulary {file}: {error.strerror}; give a file, or names") from error
     except UnicodeDecodeError as error:
@@ -100,7 +101,8 @@ def _with_vocabulary(own: dict[str, Any], path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(_explain_yaml(error, file)) from error
     except ValidationError as error:
-        raise ConfigError(f"vocabulary {file}: {first_problem(error)}") from error
+        problems = _explain(error, file, yaml.compose(text), Vocabulary)
+        raise ConfigError(f"vocabulary {problems}") from error
     return own | {"vocabulary": vocabulary}
 
 
@@ -118,26 +120,47 @@ def _explain_yaml(error: yaml.YAMLError, path: Path) -> str:
     return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
 
 
-def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> str:
+def _explain(
+    error: ValidationError, path: Path, node: yaml.Node | None, kind: type[BaseModel] = Config
+) -> str:
+    """Every problem with its line; `kind` is what the file holds."""
     problems = []
     for item in error.errors():
         where = [str(part) for part in item["loc"]]
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(where[-1], _known_keys(where[:-1]), 1)
-            hint = f"did you mean {close[0]}?" if close else "`lae config --schema` lists the keys"
-            message = f"unknown key; {hint}"
-        elif item["type"] == "missing":
-            message = "is missing; add it"
-        else:
-            message = f"{message} (got {item['input']!r})"
-        problems.append((_line(node, where), f"{'.'.join(where)}: {message}"))
+        problem = ": ".join(filter(None, [".".join(where), _message(item, kind)]))
+        problems.append((_line(node, where), problem))
     return "\n".join(f"{path}:{line}: {problem}" for line, problem in sorted(problems))
 
 
-def _known_keys(section: list[str]) -> list[str]:
+def _message(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    """What to write instead."""
+    got = item["input"]
+    if item["type"] == "extra_forbidden":
+        *section, key = map(str, item["loc"])
+        close = difflib.get_close_matches(key, _known_keys(section, kind), 1)
+        hint = f"did you mean {close[0]}?" if close else "`lae config --schema` lists the keys"
+        return f"unknown key; {hint}"
+    if item["type"] == "missing":
+        return "is missing; add it"
+    if item["type"] == "tuple_type":
+        return "give a list" + (f", such as [{got}]" if isinstance(got, str) else _got(got))
+    if item["type"] == "model_type":
+        return f"give keys and values{_got(got)}"
+    if item["type"] == "string_type":
+        return f"give text, in quotes where YAML reads something else{_got(got)}"
+    # Of a choice, pydantic shows <Outcome.REJECT: 'reject'>.
+    message = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", item["msg"].removeprefix("Value error, "))
+    return message + _got(got)
+
+
+def _got(value: Any) -> str:
+    """The value in question; a whole section would hide what is said of it."""
+    return "" if isinstance(value, dict | BaseModel) else f" (got {value!r})"
+
+
+def _known_keys(section: list[str], kind: type[BaseModel]) -> list[str]:
     """The keys of a section, or of an item of a list; none where they cannot be told."""
-    kinds: list[type[BaseModel]] = [Config]
+    kinds = [kind]
     for part in section:
         if not part.isdigit():
             inner = (kind.model_fields[part] for kind in kinds if part in kind.model_fields)
@@ -163,10 +186,11 @@ def _line(node: yaml.Node | None, where: list[str]) -> int:
     """The line of a key in the file; that of its nearest parent where it is not there."""
     line = 1
     for part in where:
-        if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-            continue
+        if isinstance(node, yaml.SequenceNode):
+            if part.isdigit() and int(part) < len(node.value):
+                node = node.value[int(part)]
+                line = node.start_mark.line + 1
+            continue  # a list stands for `categories`, which is no key then
         if not isinstance(node, yaml.MappingNode):
             break
         pairs = {key.value: (key, value) for key, value in node.value}

@@ -173,8 +173,9 @@ class Label(Record):
             model told none.
         clip_categories: The vocabulary's best names by CLIP, best first, with `clip_scores` the
             probability of each among the vocabulary.
-        clip_score_said: CLIP's probability of `category_said`, among the vocabulary and it.
-        clip_agrees: Whether that is CLIP's best, names compared by canonical form.
+        clip_score_said: CLIP's probability of `category_said`, among the vocabulary and it, but
+            without what is above or below it there.
+        clip_agrees: Whether that is CLIP's best of these, names compared by canonical form.
         crop_std: Standard deviation of the crop's grey values, in [0, 255].
         nodata_share: Share of the region's pixels that hold no data.
         reply: The reply, whole.
@@ -229,7 +230,8 @@ class Decision(Record):
             person named it, and 1 stands here.
         calibration: The `calibration_id` of what turned the scores into `confidence`; `none:` and
             the score where there was none, `imported` where nothing did.
-        candidates: Other names worth offering to a steward, best first.
+        candidates: Names worth offering to a steward, best first. The first is the category, unless
+            it is blocked or no name.
         drawn: Not rejected, and drawn at random: it is looked at in any case.
         priority: What a steward's look at it is worth, beside others of its night.
     """

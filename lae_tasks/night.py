@@ -232,8 +232,8 @@ def _classify(night: Night, shard: str) -> Manifest:
     config, vocabulary = night.config.classify, night.config.vocabulary
     template = load_template(config.prompt)
     asked = (config.fingerprint(), template.sha256)
-    # Of a vocabulary only CLIP knows, and only the names: what they mean is up to route.
-    names = vocabulary.names if config.clip_model else ()
+    # Of a vocabulary only CLIP knows, and only names and parents: the rest is up to route.
+    names = [f"{its.name} < {its.parent}" for its in vocabulary.categories if config.clip_model]
     work = Work(
         stage="classify",
         night=night.night,
@@ -249,7 +249,7 @@ def _classify(night: Night, shard: str) -> Manifest:
         namer = classifier(config, vocabulary, threads)
         embedder = text_embedder(config, threads)
         _require_unchanged(work, namer, embedder)
-        second = SecondOpinion(embedder, names) if embedder else None
+        second = SecondOpinion(embedder, vocabulary) if embedder else None
         by_id = {t.tile_id: t for t in tiles}
         with _of_shard(namer, night, shard) as own:
             yield from classify.run(regions, by_id, night.store, own, second, config)

@@ -80,6 +80,6 @@ def _decision(region: Region, category: str, index: int) -> Decision:
         outcome=Outcome.ACCEPT if accepted else Outcome.REVIEW,
         category=category,
         confidence=0.95 if accepted else 0.5 + 0.01 * index,
-        candidates=(others + others)[start : start + 3],
+        candidates=(category, *(others + others)[start : start + 3]),
         drawn=index % 4 == 1,
     )

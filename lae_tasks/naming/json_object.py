@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 _BRACE = re.compile(r"\{")
 _OBJECT = re.compile(r'\{[ \t\n\r]*"')
@@ -12,7 +12,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class AmbiguousJsonError(ValueError):
-    """A key stands twice in one object, or a number is none."""
+    """A key stands twice in one object."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def find_object(text: str, key: str) -> dict[str, Member] | None:
     """The members of the first whole JSON object that has a key; None where there is none.
 
     Raises:
-        AmbiguousJsonError: If a key stands twice in one object, or a number is NaN or infinite.
+        AmbiguousJsonError: If a key stands twice in one object.
     """
     for brace in _BRACE.finditer(text):
         try:
@@ -86,8 +86,4 @@ def _check_new(key: str, made: dict[str, Any]) -> None:
         raise AmbiguousJsonError(f"the key {key!r} stands twice")
 
 
-def _no_number(name: str) -> NoReturn:
-    raise AmbiguousJsonError(f"{name} is no number")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)

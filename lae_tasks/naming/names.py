@@ -10,8 +10,12 @@ _DETERMINERS = re.compile(rf"^(?:{_DETERMINER}\s+)+")
 #: In "one-way road" and "a-frame house" they are none: their hyphen stays, so that a name that is
 #: read once more keeps them.
 _NO_DETERMINER = re.compile(rf"^({_DETERMINER})([-/])(?=\w)")
-#: Singular nouns that look like plurals to inflect.
-_SINGULAR = frozenset({"gas", "canvas", "atlas", "glass", "lens"})
+#: Singular nouns that look like plurals to inflect, as "gas", "bus", "glass" and "oasis" do.
+_SINGULAR = re.compile(r"gas|canvas|atlas|lens|.*(?:us|ss|is)")
+#: Plurals with the endings of those: of French nouns, as "plateaus", and of some in -i and -u.
+_PLURAL = re.compile(
+    r".*eaus|.*(?:taxi|ski)s|(?:alibi|kiwi|safari|semi|tsunami|wadi|bayou|caribou|emu|guru|menu)s"
+)
 _MARKS = " .,;:!?'\"()[]-/"
 
 
@@ -49,7 +53,7 @@ def _once(name: str) -> str:
     start, rest = (kept[1] + kept[2], text[kept.end() :]) if kept else ("", text)
     text = start + re.sub(r"[\s\-/]+", " ", rest).strip(_MARKS)
     head, _, last = text.rpartition(" ")
-    if last in _SINGULAR or last.endswith(("us", "ss", "is")):
+    if _SINGULAR.fullmatch(last) and not _PLURAL.fullmatch(last):
         return text
     singular = _inflect().singular_noun(last) if last.isalpha() else False
     return f"{head} {singular}".strip() if singular else text

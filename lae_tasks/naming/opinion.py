@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 from lae_tasks.backends.protocols import Image, TextEmbedder
 from lae_tasks.naming.names import canonical_form
+from lae_tasks.naming.vocabulary import Vocabulary
 
 Vectors = npt.NDArray[np.float32]
 
@@ -29,11 +30,12 @@ class Opinion:
 class SecondOpinion:
     """Compares crops with the vocabulary and with the names that were said of them."""
 
-    def __init__(self, embedder: TextEmbedder, names: Sequence[str]) -> None:
+    def __init__(self, embedder: TextEmbedder, vocabulary: Vocabulary) -> None:
         """Embeds the vocabulary's names; without any there is nothing to choose from."""
         self._embedder = embedder
-        self._names = list(names)
-        self._places = {canonical_form(name): place for place, name in enumerate(names)}
+        self._vocabulary = vocabulary
+        self._names = list(vocabulary.names)
+        self._places = {canonical_form(name): place for place, name in enumerate(self._names)}
         self._vectors = embedder.embed_names(self._names) if self._names else None
         self._said: dict[str, Vectors] = {}
         self.revision = embedder.revision
@@ -55,8 +57,11 @@ class SecondOpinion:
             return Opinion(best, scores)
         form = canonical_form(said)
         if form in self._places:
-            score = float(shares[self._places[form]])
-            return Opinion(best, scores, round(score, 4), canonical_form(best[0]) == form)
+            place = self._places[form]
+            # An airplane is an aircraft, too: that does not contradict it.
+            logits[[self._places[its] for its in self._vocabulary.relatives(form)]] = -np.inf
+            score = float(softmax(logits)[place])
+            return Opinion(best, scores, round(score, 4), bool(logits.argmax() == place))
         own = self._embedder.likeness(crop[None], self._vector(form))[0]
         score = float(softmax(np.concatenate([logits, own]))[-1])
         return Opinion(best, scores, round(score, 4), bool(own[0] > logits.max()))

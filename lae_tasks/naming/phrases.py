@@ -13,13 +13,30 @@ _NOTHING = frozenset(
 )
 
 #: So does a negation of seeing: "not recognized", "unknown object", "none of the above". What is
-#: unpaved, unfinished or insulated is something.
+#: unpaved, unfinished or insulated is something; and an unclassified road is a class of roads.
 _UNSEEN = re.compile(
     r"^n\.?\s*/?\s*a\.?$|^none of\b"
-    r"|^(?:(?:the|an?|some|object)\s)*un(?:recogni|identifi|known|determin|classifi|certain\b)"
-    r"|\bun(?:recogni|identifi|known|determin|classifi)\w*$"
-    r"|^(?:object )?(?:not|no|non|nothing|insufficient|indistinguishable)\b.*"
-    r"(?:recogni|identif|visible|determin|known|classif|discern|information|detail|clear)"
+    r"|^(?:(?:the|an?|some|object)\s)*un(?:recogni|identifi|known|determin|(?:certain|sure|clear)\b)"
+    r"|\bun(?:recogni|identifi|known|determin)\w*$"
+    r"|^unclassifi\w*(?:\s(?:object|thing|structure|area|region))?$"
+    r"|^(?:object )?(?:not|no|non|nothing|insufficient)\b.*"
+    r"\b(?:recogni|identif|visible|determin|known|classif|discern|information|detail|clear)"
+    r"|^in(?:distinguish|discern)[ai]ble\b"
+)
+#: Or what is said of a poor picture: "too dark", "blurry image", "hard to tell". A black roof is
+#: something, and so is the blurred edge of a lake.
+_POOR = re.compile(
+    r"^(?:an?\s)?too\s"
+    r"|^(?:(?:the|an?|very)\s)*(?:blurr(?:y|ed)|indistinct|low[\s-](?:resolution|quality))"
+    r"(?:\s(?:image|picture|photo|crop|object|thing|shape|area|region|patch))?$"
+    r"|^(?:(?:the|an?)\s)*(?:black|white|blank|empty|dark)\s(?:image|picture|photo|crop)$"
+    r"|\b(?:hard|difficult|impossible) to (?:tell|say|see|know|recogni|identif|determin|discern"
+    r"|distinguish|classif|make out)"
+)
+#: Remains of a reply that was not taken apart: "category: ship", "ship 0.9".
+_REPLY = re.compile(
+    r"^(?:(?:the|object)\s)*(?:category|object|name|label|class|type|answer|likelihood)\s*:"
+    r"|[\s(,:](?:0?[.,]\d+|1[.,]0+|\d+(?:[.,]\d+)?\s*%)\)?$"
 )
 #: A sentence begins so; a name never does: "it building" and "i-beam" are followed by no verb.
 _SAYS = (
@@ -52,7 +69,8 @@ def is_name(text: str, max_words: int = 8) -> bool:
     """Whether a text can be a thing's name.
 
     It is none if it has no letter, more than `max_words` words or a hundred characters, if it is a
-    sentence, an excuse, an address, a word for "nothing", or has markup in it.
+    sentence, an excuse, an address, a word for "nothing", a reply with its likelihood, or has
+    markup in it.
 
     >>> is_name("car park next to a building"), is_name("I'm sorry, I cannot tell")
     (True, False)
@@ -65,4 +83,5 @@ def is_name(text: str, max_words: int = 8) -> bool:
         return False
     if shown.strip(" .,;:!?'()-") in _NOTHING or _OPENING.match(shown) or _FULL_STOP.search(said):
         return False
-    return not any(pattern.search(shown) for pattern in (_UNSEEN, _STATES, _ADDRESS, _MARKUP))
+    others = (_UNSEEN, _POOR, _REPLY, _STATES, _ADDRESS, _MARKUP)
+    return not any(pattern.search(shown) for pattern in others)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,11 @@ class PromptTemplate:
 
 def is_own_template(name: str) -> bool:
     """Whether a template of that name comes with the package."""
-    return (resources.files("lae_tasks.naming") / "prompts" / f"{name}.txt").is_file()
+    return _own(name).is_file()
+
+
+def _own(name: str, ending: str = "txt") -> Traversable:
+    return resources.files("lae_tasks.naming") / "prompts" / f"{name}.{ending}"
 
 
 def load_template(name: str) -> PromptTemplate:
@@ -41,20 +46,33 @@ def load_template(name: str) -> PromptTemplate:
     A file `NAME.schema.json` beside it is the schema of its replies.
 
     Raises:
-        ConfigError: If there is no such template, or its schema is no JSON object.
+        ConfigError: If there is no such template, nothing in it, or its schema is no JSON object.
     """
-    own = resources.files("lae_tasks.naming") / "prompts" / f"{name}.txt"
-    text, schema = own, resources.files("lae_tasks.naming") / "prompts" / f"{name}.schema.json"
-    if not own.is_file():
+    text, schema = _own(name), _own(name, "schema.json")
+    if not text.is_file():
         text = Path(name)
-        schema = text.with_name(f"{text.stem}.schema.json")
+        schema = text.parent / f"{text.stem}.schema.json"
+    place = f"classify.prompt {name!r}"
+    words = _read(text, f"{place}: no such template or text file", place)
+    if not words:
+        raise ConfigError(f"{place}: the file is empty; write what to ask the model")
+    if not schema.is_file():
+        return PromptTemplate(words)
+    place = f"{place}: {schema}"
     try:
-        words = text.read_text(encoding="utf-8").strip()
-        form = json.loads(schema.read_text(encoding="utf-8")) if schema.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"classify.prompt {name!r}: no such template or text file") from error
+        form = json.loads(_read(schema, f"{place}: cannot be read", place))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"classify.prompt {name!r}: {schema}: not JSON: {error}") from error
-    if form is not None and not isinstance(form, dict):
-        raise ConfigError(f"classify.prompt {name!r}: {schema}: a JSON schema is an object")
+        raise ConfigError(f"{place}: not JSON: {error}") from error
+    if not isinstance(form, dict):
+        raise ConfigError(f"{place}: a JSON schema is an object")
     return PromptTemplate(words, form)
+
+
+def _read(file: Traversable, missing: str, place: str) -> str:
+    try:
+        # Some editors begin a file with a mark that no model shall see.
+        return file.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place}: not UTF-8; save it as UTF-8") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigError(missing) from error

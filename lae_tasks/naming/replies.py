@@ -2,14 +2,15 @@
 
 The paper's prompt asks for `"object category" with likelihood`, or "Unrecognized". Models answer
 in many forms: straight or curly quotes, `with likelihood 0.9`, `with a likelihood of 1`, `: 90 %`.
-The prompt `json` asks for a JSON object, which may stand in a fence or between other words.
+The prompt `json` asks for a JSON object, which may stand in a fence or between other words. What a
+model thinks before `</think>` is no answer.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lae_tasks.backends.protocols import Reply
@@ -36,7 +37,9 @@ _SCALE = re.compile(
     re.IGNORECASE,
 )
 _LIKELIHOOD = re.compile(rf"{_WORD}{_LINK}{_NUMBER}", re.IGNORECASE)
-_LIKELIHOOD_AFTER = re.compile(rf"{_NUMBER}\s*{_WORD}", re.IGNORECASE)
+_LIKELIHOOD_AFTER = re.compile(rf"(?<![\d/]){_NUMBER}\s*{_WORD}", re.IGNORECASE)
+#: After a number of another scale: 8/10, "9 out of 10". Of 1 it is the one that was asked for.
+_OF_ANOTHER = re.compile(r"\s*(?:/|(?:out )?of\b)\s*(?!1(?:\.0*)?(?![\d.]))\d", re.IGNORECASE)
 #: Right after the name, and nothing said of it: `"ship": 90 %`, `"ship" (0.95)`.
 _BARE_SHARE = re.compile(
     r"[\s:,(\[*–-]*(?P<number>0[.,]\d+|\.\d+|1[.,]0+|\d+(?:[.,]\d+)?(?=\s*%))\s*(?P<percent>%)?"
@@ -59,12 +62,13 @@ _KEY = re.compile(
 #: Where a JSON object is cut off, these are not followed by what the model sees.
 _NULL = re.compile(r'\{\s*"category"\s*:\s*null\b')
 _OTHERS = re.compile(r'"alternatives"\s*:\s*\[')
+_THINKS, _ANSWERS = "<think>", "</think>"
 #: Half a character, which JSON can write and no file can hold.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class UnparsableReplyError(ValueError):
-    """The reply holds no category and no "Unrecognized", or a likelihood outside [0, 1]."""
+    """The reply holds no category and no "Unrecognized"."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class ParsedReply:
 
     Attributes:
         category: The name as it was said; None for "Unrecognized".
-        likelihood: In [0, 1]; None where none was given.
+        likelihood: In [0, 1]; None where none was given, or none that can be read.
         span: Where the name stands in the reply's text.
         alternatives: Other names with the likelihood that was said of each, best first.
     """
@@ -89,8 +93,27 @@ def parse_reply(text: str) -> ParsedReply:
 
     Raises:
         UnparsableReplyError: If there is neither a JSON object with a category, nor a quoted name,
-            nor "Unrecognized"; or if the JSON's values are not what they have to be.
+            nor "Unrecognized"; or if the JSON's category is none.
     """
+    start = _answer_start(text)
+    parsed = _parse(text[start:])
+    if parsed.span is None:
+        return parsed
+    return replace(parsed, span=(start + parsed.span[0], start + parsed.span[1]))
+
+
+def _answer_start(text: str) -> int:
+    """Where the answer begins: after what the model thinks, if it does so aloud."""
+    end = text.rfind(_ANSWERS)
+    start = end + len(_ANSWERS) if end >= 0 else 0
+    if _THINKS in text[start:]:
+        raise UnparsableReplyError(
+            f"it ends while the model thinks, raise classify.max_new_tokens: {_shown(text)}"
+        )
+    return start
+
+
+def _parse(text: str) -> ParsedReply:
     try:
         members = find_object(text, "category")
     except AmbiguousJsonError as error:
@@ -111,11 +134,12 @@ def name_start(text: str) -> int | None:
         return None
     if parsed.span or parsed.category is not None:
         return parsed.span[0] if parsed.span else None
-    members = find_object(text, "category")
+    start = _answer_start(text)
+    members = find_object(text[start:], "category")
     if members:
-        place = members["category"].start
+        place = start + members["category"].start
         return place + text.startswith('"', place)
-    said = _UNRECOGNIZED.search(text)
+    said = _UNRECOGNIZED.search(text, start)
     return said.start() if said else None
 
 
@@ -154,24 +178,21 @@ def _likelihood(text: str) -> float | None:
     rest = _SCALE.sub("", text.lstrip("\"'“”‘’»"))
     said = [m for m in (_LIKELIHOOD.search(rest), _LIKELIHOOD_AFTER.search(rest)) if m]
     match = min(said, key=lambda m: m.start()) if said else _BARE_SHARE.match(rest)
-    if match is None:
+    if match is None or _OF_ANOTHER.match(rest, match.end()):
         return None
-    number = _number(match)
-    if not 0 <= number <= 1:
-        raise UnparsableReplyError(f"likelihood {number} is outside [0, 1] in {_shown(text)}")
-    return number
+    return _share(_number(match))
 
 
 def _parse_members(text: str, members: dict[str, Member]) -> ParsedReply:
     said = members["category"]
     category, likelihood = _read_name(said.value, text), None
     if category is not None and "likelihood" in members:
-        likelihood = _read_share(members["likelihood"].value, text)
+        likelihood = _read_share(members["likelihood"].value)
     others: dict[str, float | None] = {}
     for name, share in _read_others(members, text):
         if name is not None and name != category:
             others.setdefault(name, share)
-    ranking = sorted(others.items(), key=lambda item: -1 if item[1] is None else -item[1])
+    ranking = sorted(others.items(), key=lambda item: -(item[1] or 0))
     start = text.find(category, said.start, said.end) if category else -1  # none: it has escapes
     span = (start, start + len(category)) if category and start >= 0 else None
     return ParsedReply(category, likelihood, span, tuple(ranking))
@@ -186,18 +207,18 @@ def _read_name(value: Any, text: str) -> str | None:
     return None if _UNRECOGNIZED.match(name) else name
 
 
-def _read_share(value: Any, text: str) -> float | None:
-    if value is None:
-        return None
-    number = math.nan
+def _read_share(value: Any) -> float | None:
     if isinstance(value, str):  # "0.9", "90 %"
         match = _SHARE.fullmatch(value)
-        number = _number(match) if match else math.nan
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = value
-    if not 0 <= number <= 1:
-        raise UnparsableReplyError(f"likelihood {_shown(value)} is not in [0, 1] in {_shown(text)}")
-    return float(number)
+        return _share(_number(match)) if match else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _share(value)
+    return None
+
+
+def _share(number: float) -> float | None:
+    """A likelihood; None for what is none, such as 95: nobody knows what was meant by it."""
+    return float(number) if 0 <= number <= 1 else None
 
 
 def _number(match: re.Match[str]) -> float:
@@ -216,7 +237,7 @@ def _read_others(
         # The reply's own name is no worse for an alternative that is none.
         with suppress(UnparsableReplyError):
             name = _read_name(said.get("category"), text)
-            yield name, _read_share(said.get("likelihood"), text)
+            yield name, _read_share(said.get("likelihood"))
 
 
 def _shown(value: Any) -> str:

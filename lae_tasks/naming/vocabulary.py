@@ -21,7 +21,7 @@ class Synonym(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return value if isinstance(value, dict | cls) else {"name": value}
 
 
 class Category(BaseModel):
@@ -36,15 +36,15 @@ class Category(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return value if isinstance(value, dict | cls) else {"name": value}
 
 
 class Vocabulary(BaseModel):
     """What `vocabulary.yaml` holds; in the settings a mere list of names will do.
 
     Attributes:
-        categories: Names that may be accepted unseen; empty: every name.
-        blocked: Names that no region may bear, such as `object`.
+        categories: Names that the rule `new_category` lets be accepted unseen; empty: every name.
+        blocked: Names that no region may bear, such as `object`, by the rule `blocked`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,18 +62,14 @@ class Vocabulary(BaseModel):
     def _each_name_once(cls, categories: tuple[Category, ...]) -> tuple[Category, ...]:
         own: dict[str, str] = {}
         for name in (category.name for category in categories):
-            form = same_spelling(name)
-            if not form:
-                raise ValueError(f"{name!r} is no name")
+            form = _form(name)
             if form in own:
                 raise ValueError(f"{own[form]!r} and {name!r} are the same name; leave one out")
             own[form] = name
         meant: dict[str, str] = {}
         for category in categories:
             for name in (synonym.name for synonym in category.synonyms):
-                form = same_spelling(name)
-                if not form:
-                    raise ValueError(f"{name!r} is no name")
+                form = _form(name)
                 if form in own:
                     raise ValueError(
                         f"{name!r} is a synonym of {category.name!r} and a category, too"
@@ -83,6 +79,13 @@ class Vocabulary(BaseModel):
                         f"{name!r} is a synonym of {meant[form]!r} and of {category.name!r}"
                     )
         return categories
+
+    @field_validator("blocked")
+    @classmethod
+    def _names_are_blocked(cls, blocked: tuple[str, ...]) -> tuple[str, ...]:
+        for name in blocked:
+            _form(name)
+        return blocked
 
     @model_validator(mode="after")
     def _consistent(self) -> "Vocabulary":
@@ -124,6 +127,15 @@ class Vocabulary(BaseModel):
         known = self.meaning(name)
         return known[0] if known else name
 
+    def relatives(self, name: str) -> frozenset[str]:
+        """The canonical forms of the categories above and below the one of that name."""
+        return self._relatives.get(canonical_form(name), frozenset())
+
+    def compatible(self, one: str, other: str) -> bool:
+        """Whether both names can be right of one thing: they are one, or one is above the other."""
+        form = canonical_form(other)
+        return form == canonical_form(one) or form in self.relatives(one)
+
     def blocks(self, name: str) -> bool:
         """Whether no region may bear the name."""
         return canonical_form(name) in self._blocked
@@ -158,8 +170,27 @@ class Vocabulary(BaseModel):
         return found
 
     @cached_property
+    def _relatives(self) -> Mapping[str, frozenset[str]]:
+        parent_of = {category.name: category.parent for category in self.categories}
+        found: dict[str, set[str]] = {}
+        for name, above in parent_of.items():
+            while above is not None:
+                found.setdefault(canonical_form(name), set()).add(canonical_form(above))
+                found.setdefault(canonical_form(above), set()).add(canonical_form(name))
+                above = parent_of[above]
+        return {form: frozenset(forms) for form, forms in found.items()}
+
+    @cached_property
     def _blocked(self) -> frozenset[str]:
         return frozenset(map(canonical_form, self.blocked))
+
+
+def _form(name: str) -> str:
+    """A name without what differs between spellings. Raises ValueError if nothing is left."""
+    form = same_spelling(name)
+    if not form:
+        raise ValueError(f"{name!r} is no name")
+    return form
 
 
 #: That of a data set which takes every name.

@@ -94,8 +94,11 @@ def regions_to_review(state: State) -> dict[str, Decision]:
 
 
 def category_shown(decision: Decision) -> str | None:
-    """The name a box is sent with: the decision's, else its best candidate; None without any."""
-    return decision.category or next(iter(decision.candidates), None)
+    """The name a box is sent with: its best candidate, else the decision's; None without any.
+
+    The decision's is the best candidate, unless it is blocked or no name.
+    """
+    return next(iter(decision.candidates), decision.category)
 
 
 def unfit(decision: Decision, state: State) -> str | None:

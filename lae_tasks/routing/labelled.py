@@ -67,11 +67,16 @@ class Names:
         counted = np.bincount(self.index + 1, minlength=len(self.distinct) + 1)[1:]
         return {n: int(c) for n, c in zip(self.distinct, counted, strict=True) if c}
 
-    def equals(self, other: "Names") -> Flags:
-        """The rows where both columns have the same name."""
-        number_of = {name: number for number, name in enumerate(self.distinct)}
-        numbers = np.array([*(number_of.get(name, -2) for name in other.distinct), -2])
-        return np.asarray(self.index == numbers[other.index], dtype=bool)
+    def where_both(self, other: "Names", test: Callable[[str, str], bool]) -> Flags:
+        """The rows whose two names pass a test, which each pair takes once; no name passes none."""
+        rows = np.flatnonzero((self.index >= 0) & (other.index >= 0))
+        pairs = self.index[rows] * np.int64(len(other.distinct)) + other.index[rows]
+        distinct, number = np.unique(pairs, return_inverse=True)
+        places = (divmod(pair, len(other.distinct)) for pair in distinct.tolist())
+        passed = [test(self.distinct[own], other.distinct[its]) for own, its in places]
+        found = np.zeros(len(self.index), dtype=bool)
+        found[rows] = np.array(passed, dtype=bool)[number]
+        return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lae_tasks.contracts import Outcome
-from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.phrases import is_name
 
 if TYPE_CHECKING:  # settings are read where no table is
@@ -161,6 +160,8 @@ class Uncertain(Rule):
 class ClipDisagrees(Rule):
     """CLIP's best name is neither what was said nor the category that it counts as.
 
+    Nor is it above or below that category in the vocabulary.
+
     Attributes:
         min_score: CLIP agrees if it gives what was said more than this.
     """
@@ -173,8 +174,8 @@ class ClipDisagrees(Rule):
 
     def holds(self, seen: "Candidates") -> Flags:
         """By CLIP's best name and its score of the name that was said."""
-        best = seen.rows.name_lists("clip_categories").at(0).mapped(canonical_form)
-        agrees = best.equals(seen.category.mapped(canonical_form))
+        best = seen.rows.name_lists("clip_categories").at(0)
+        agrees = seen.category.where_both(best, seen.vocabulary.compatible)
         found = seen.rows.flags("clip_agrees", False) & ~agrees
         return found & ~(seen.rows.numbers("clip_score_said") >= self.min_score)
 
@@ -380,4 +381,4 @@ def _by_name(value: Any) -> Any:
 NamedRule = Annotated[Annotated[_AnyRule, Field(discriminator="rule")], BeforeValidator(_by_name)]
 
 #: What holds where no preset says anything.
-CAUTIOUS = (Unrecognized(), Unscored(), LikelihoodBelow())
+CAUTIOUS = (Unrecognized(), Blocked(), Unscored(), NewCategory(), LikelihoodBelow())

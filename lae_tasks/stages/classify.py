@@ -10,6 +10,7 @@ from lae_tasks.accounts import Counted, Done, Rejection
 from lae_tasks.backends.protocols import Classifier, Image, Reply
 from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Embedding, Label, Region, Tile
+from lae_tasks.errors import ConfigError
 from lae_tasks.imagery.mosaic import Mosaic
 from lae_tasks.naming.asking import asked
 from lae_tasks.naming.opinion import Opinion, SecondOpinion, Vectors
@@ -26,6 +27,9 @@ from lae_tasks.storage import MissingObjectError, Storage
 STAGE = "classify"
 #: The "model" of a name that came with an imported annotation.
 _ANNOTATED = "annotation"
+#: If none of so many first replies is understood, or none of a few that are enough to tell, prompt
+#: or model is wrong: the night would end without a name, and be released.
+_FIRST_REPLIES, _ENOUGH_REPLIES = 32, 8
 #: Crops that are cut, and seen by CLIP, at a time; two such batches wait while a model works.
 _CROPS_AT_ONCE, _CROP_BYTES_AT_ONCE, _BATCHES_AHEAD = 64, 64 << 20, 2
 
@@ -69,6 +73,9 @@ def run(
     Yields:
         One Done for each region, with its Label and, of CLIP, its Embedding; or a Rejection where
         there is no reply or none that can be understood, and what such a reply took.
+
+    Raises:
+        ConfigError: If none of the first replies can be understood.
     """
     template = load_template(config.prompt)
     labeller = _Labeller(classifier, second, template)
@@ -77,17 +84,34 @@ def run(
     replies = asked(cuts, _to_ask, lambda crops: classifier.reply(crops, template))
     # Whatever happens here, nobody is asked on.
     with closing(replies):
-        yield from _results(replies, labeller)
+        yield from _results(replies, labeller, config.prompt)
 
 
 def _results(
-    replies: Iterable[tuple[_Cut, Reply | None]], labeller: "_Labeller"
+    replies: Iterable[tuple[_Cut, Reply | None]], labeller: "_Labeller", prompt: str
 ) -> Iterator[Done | Rejection | Counted]:
+    said: list[str] = []  # the replies, as long as none is understood
+    understood = False
     for cut, reply in replies:
         result = labeller.label(cut, reply)
         yield result
         if reply and reply.counts and isinstance(result, Rejection):
             yield Counted(reply.counts)
+        if reply and not reply.problem and not understood:
+            said.append(reply.text)
+            understood = isinstance(result, Done)
+            if not understood and len(said) == _FIRST_REPLIES:
+                raise _none_understood(said, prompt)
+    if not understood and len(said) >= _ENOUGH_REPLIES:
+        raise _none_understood(said, prompt)
+
+
+def _none_understood(said: Sequence[str], prompt: str) -> ConfigError:
+    return ConfigError(
+        f"classify.prompt {prompt!r}: none of the first {len(said)} replies of the shard can be "
+        f"understood: {said[-1][:200]!r}; ask for a name in quotes or for JSON, as lae_paper and "
+        "json do, whichever the model knows"
+    )
 
 
 def _cut(

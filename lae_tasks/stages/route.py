@@ -225,14 +225,17 @@ def _offered(seen: Candidates, ledger: Sequence[Merge], limit: int) -> pa.ListAr
     canonical = {merge.name: merge.canonical for merge in ledger}
     number_of = {name: number for number, name in enumerate(seen.category.distinct)}
 
+    def may_be_offered(name: str) -> bool:
+        return is_name(name) and not seen.vocabulary.blocks(name)
+
     @cache
     def numbered(name: str) -> int:
-        if not is_name(name) or seen.vocabulary.blocks(name):
+        if not may_be_offered(name):
             return -1
         name = canonical.get(name) or seen.vocabulary.spelled(canonical_form(name))
         return number_of.setdefault(name, len(number_of))
 
-    columns = [seen.category.index]
+    columns = [np.where(seen.category.where(may_be_offered), seen.category.index, -1)]
     for name in ("alternatives", "clip_categories"):
         lists = seen.rows.name_lists(name)
         numbers = np.array([*map(numbered, lists.names.distinct), -1], dtype=np.int32)

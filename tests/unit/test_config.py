@@ -11,7 +11,7 @@ from segment_anything.utils.amg import build_all_layer_point_grids
 from lae_tasks.config import (
     AnnotationSource,
     ClassifyConfig,
-    Config,
+    RouteConfig,
     SegmentConfig,
     TileConfig,
 )
@@ -42,6 +42,7 @@ def test_the_paper_preset_is_the_papers(tmp_path: Path) -> None:
     assert ("reject", "likelihood as said is below 0.9") in told
     assert ("reject", "the model did not recognize it") in told
     assert [rule.rule for rule in route.rules if rule.then == "reject"] == [
+        "blocked",
         "unrecognized",
         "likelihood_below",
     ]
@@ -136,6 +137,41 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             MINIMAL + "tile:\n  size_px: 13378\n",
             r":5: tile\.size_px: Input should be less than or equal to 13377 \(got 13378\)",
         ),
+        (
+            MINIMAL + "route:\n  rules: unrecognized\n",
+            r":5: route\.rules: give a list, such as \[unrecognized\]$",
+        ),
+        (
+            MINIMAL + "route: {rules: [{rule: unrecognized, then: accept}]}\n",
+            r"then: Input should be 'reject' or 'review' \(got 'accept'\)",
+        ),
+        (MINIMAL + "route: no\n", r":4: route: give keys and values \(got False\)"),
+        (
+            MINIMAL + "vocabulary: {categories: [{name: ship, synonyms: boat}]}\n",
+            r"categories\.0\.synonyms: give a list, such as \[boat\]",
+        ),
+        (
+            MINIMAL + "vocabulary: {blocked: object}\n",
+            r"vocabulary\.blocked: give a list, such as \[object\]",
+        ),
+        (MINIMAL + "vocabulary: {blocked: ['']}\n", "vocabulary.blocked: '' is no name"),
+        (
+            MINIMAL + "vocabulary: [ship, no]\n",
+            r":4: vocabulary\.categories\.1\.name: give text, in quotes where YAML reads something "
+            r"else \(got False\)",
+        ),
+        (
+            MINIMAL + "vocabulary: {blocked: [no]}\n",
+            r"blocked\.0: give text, in quotes .* \(got False\)",
+        ),
+        (
+            MINIMAL + "vocabulary: {blocked: [object]}\nroute:\n  rules: [unrecognized]\n",
+            ":5: route: the vocabulary blocks 'object': add the rule `blocked` to rules$",
+        ),
+        (
+            MINIMAL + "classify: {namer: clip, clip_model: ViT-B-32/openai}\n",
+            ":4: classify: the namer is clip: it chooses from the vocabulary; add `vocabulary`$",
+        ),
         ("- a\n", "expected keys and values"),
         ("a: 1\nb: [\n", ":3: not valid YAML: expected the node content"),
     ],
@@ -211,9 +247,25 @@ def test_the_largest_tile_can_be_opened_again() -> None:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_valid(tmp_path: Path, name: str) -> None:
-    config = load_config(write(tmp_path, f"preset: {name}\nraw: raw\nstore: store\n"))
-    assert isinstance(config, Config)
+def test_every_preset_is_valid_and_heeds_a_vocabulary(tmp_path: Path, name: str) -> None:
+    vocabulary = "vocabulary: {categories: [ship], blocked: [object]}\n"
+    text = f"preset: {name}\nraw: raw\nstore: store\n"
+    config = load_config(write(tmp_path, text + vocabulary))
+    assert {"blocked", "new_category"} <= {rule.rule for rule in config.route.rules}
+
+
+def test_without_rules_a_vocabulary_is_heeded_too() -> None:
+    assert {"blocked", "new_category"} <= {rule.rule for rule in RouteConfig().rules}
+
+
+def test_clip_alone_has_names_to_choose_from(tmp_path: Path) -> None:
+    clip = "classify: {namer: clip, clip_model: ViT-B-32/openai}\n"
+    config = load_config(write(tmp_path, MINIMAL + clip + "vocabulary: [ship]\n"))
+    assert config.vocabulary.names == ("ship",)
+    # What is wrong with the vocabulary is told once.
+    with pytest.raises(ConfigError) as told:
+        load_config(write(tmp_path, MINIMAL + clip + "vocabulary: [1]\n"))
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_what_models_are_called_is_no_path_unless_it_lies_there(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lae_tasks.backends.weights import namer_revision
 from lae_tasks.config_file import load_config
 from lae_tasks.errors import ConfigError
 from lae_tasks.imagery.crops import crop_region
+from lae_tasks.naming.opinion import SecondOpinion
 from lae_tasks.naming.prompt_template import load_template
 from lae_tasks.naming.replies import parse_reply, token_confidence
 from lae_tasks.naming.vocabulary import Vocabulary
@@ -112,7 +113,25 @@ def test_clip_alone_names_crops_and_tells_nothing_from_something(
     assert said.count(None) > len(said) / 2
 
 
-def test_clip_alone_needs_something_to_choose_from() -> None:
-    config = CONFIG.classify.model_copy(update={"namer": "clip"})
-    with pytest.raises(ConfigError, match="it chooses from the vocabulary; add one"):
-        load_namer(config, Vocabulary(), 1)
+def test_a_parent_among_the_categories_spoils_no_opinion(
+    crops: tuple[list[Image], list[str]],
+) -> None:
+    airplanes = [image for image, name in zip(*crops, strict=True) if name == "airplane"]
+    names = [name for name in CONFIG.vocabulary.names if name != "airplane"]
+    family = [*names, {"name": "airplane", "parent": "aircraft"}, "aircraft"]
+    alone, parented = map(Vocabulary.model_validate, ([*names, "airplane"], family))
+    embedder = ClipEmbedder(str(CONFIG.classify.clip_model), "cpu", threads=1)
+    for crop in embedder.embed_crops(airplanes):
+        own = SecondOpinion(embedder, alone).of(crop, "airplane")
+        its = SecondOpinion(embedder, parented).of(crop, "airplane")
+        assert (its.clip_agrees, its.clip_score_said) == (own.clip_agrees, own.clip_score_said)
+    clip = CONFIG.classify.model_copy(update={"namer": "clip"})
+    before, after = (
+        list(load_namer(clip, known, 1).reply(iter(airplanes), load_template("lae_paper")))
+        for known in (alone, parented)
+    )
+    assert [reply.token_probabilities for reply in after if "airplane" in reply.text] == [
+        pytest.approx(was.token_probabilities, abs=1e-6)
+        for was, reply in zip(before, after, strict=True)
+        if "airplane" in reply.text
+    ]

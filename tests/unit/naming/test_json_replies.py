@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lae_tasks.backends.protocols import Reply
-from lae_tasks.naming.json_object import AmbiguousJsonError, find_object
+from lae_tasks.naming.json_object import find_object
 from lae_tasks.naming.prompt_template import load_template
 from lae_tasks.naming.replies import (
     ParsedReply,
@@ -54,6 +54,23 @@ BOTH = (
         ),
         ('{"category": "ship", "likelihood": "90 %"}', "ship", 0.9, ()),
         ('{"category": "ship", "likelihood": "0,9"}', "ship", 0.9, ()),
+        # Nor is the name any worse for a likelihood that is none.
+        ('{"category": "ship", "likelihood": 95}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": -0.1}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": 1e999}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": ' + "9" * 400 + "}", "ship", None, ()),
+        ('{"category": "ship", "likelihood": ' + "9" * 5000 + "}", "ship", None, ()),
+        ('{"category": "ship", "likelihood": "high"}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": "about 0.9"}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": "8/10"}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": "95"}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": true}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": [0.9]}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": NaN}', "ship", None, ()),
+        ('{"category": "ship", "likelihood": -Infinity}', "ship", None, ()),
+        # What is thought before the answer is none.
+        ('<think>{"category": "boat"}</think>{"category": "ship"}', "ship", None, ()),
+        ('{"category": "boat"}\n</think>\n' + SHIP, "ship", 0.9, ()),
         # What is wrong with an alternative is not wrong with the reply.
         ('{"category": "ship", "alternatives": "pier"}', "ship", None, ()),
         ('{"category": "ship", "alternatives": ["pier", 3]}', "ship", None, (("pier", None),)),
@@ -62,7 +79,7 @@ BOTH = (
             '{"category": "pier", "likelihood": "5%"}, {"category": "quay", "likelihood": 9}]}',
             "ship",
             None,
-            (("pier", 0.05),),
+            (("pier", 0.05), ("quay", None)),
         ),
         ('{"category": "caf\\u00e9", "likelihood": 0.5}', "café", 0.5, ()),
         (
@@ -93,15 +110,6 @@ def test_objects(
         ('{"category": ""}', "category '' is no name"),
         ('{"category": "?"}', "is no name"),
         ('{"category": "a\\ud800b"}', "is no name"),
-        ('{"category": "ship", "likelihood": 9}', r"likelihood 9 is not in \[0, 1\]"),
-        ('{"category": "ship", "likelihood": -0.1}', "is not in"),
-        ('{"category": "ship", "likelihood": 1e999}', "is not in"),
-        ('{"category": "ship", "likelihood": ' + "9" * 400 + "}", "is not in"),
-        ('{"category": "ship", "likelihood": "high"}', "likelihood 'high' is not in"),
-        ('{"category": "ship", "likelihood": true}', "likelihood True is not in"),
-        ('{"category": "ship", "likelihood": [0.9]}', "is not in"),
-        ('{"category": "ship", "likelihood": NaN}', "NaN is no number"),
-        ('{"category": "ship", "likelihood": -Infinity}', "-Infinity is no number"),
         ('{"category": "ship", "category": "pier"}', "the key 'category' stands twice"),
         (
             '{"category": "ship", "alternatives": [{"category": "a", "category": "b"}]}',
@@ -110,9 +118,9 @@ def test_objects(
         ('{"category": null, "likelihood": 0.1, "note": "a wake', "cut off"),
         ('{"category": null, "alternatives": [{"category": "ship", "li', "cut off"),
         ('{"likelihood": 0.1, "alternatives": [{"category": "ship"}, {"ca', "no quoted category"),
+        ('<think>{"category": "ship"}', "while the model thinks, raise classify.max_new_tokens"),
         ("[" * 5000, "no quoted category"),
         ('{"category": ' + "[" * 5000, "no quoted category"),
-        ('{"category": "ship", "likelihood": ' + "9" * 5000 + "}", "outside"),
     ],
 )
 def test_what_is_wrong_is_told(text: str, message: str) -> None:
@@ -206,6 +214,8 @@ PIECES = st.sampled_from(
         "\\ud800",
         "```",
         "Unrecognized",
+        "<think>",
+        "</think>",
         '"category":',
         '"likelihood":',
         '"alternatives":',
@@ -253,11 +263,9 @@ def test_members_stand_where_they_are_said_to(
     said: dict[str, object], indent: int | None, before: str
 ) -> None:
     text = before + json.dumps({**said, "category": 1}, indent=indent)
-    try:
-        members = find_object(text, "category")
-    except AmbiguousJsonError:  # NaN
-        return
+    members = find_object(text, "category")
     assert members is not None
     assert list(members) == list({**said, "category": 1})
     for member in members.values():
-        assert json.loads(text[member.start : member.end]) == member.value
+        # As text, as NaN is not the same as itself.
+        assert repr(json.loads(text[member.start : member.end])) == repr(member.value)

@@ -6,6 +6,14 @@ from hypothesis import strategies as st
 
 from lae_tasks.naming.names import canonical_form
 
+SINGULAR = """
+bus campus oasis tennis terminus cactus chassis atlas canvas lens glass grass pass fortress isthmus
+hippopotamus octopus thesaurus nucleus debris iris trellis basis ibis clematis apparatus
+"""
+REGULAR = """
+plateau bureau chateau tableau taxi watertaxi ski jet-ski semi wadi bayou safari tsunami menu
+"""
+
 
 @pytest.mark.parametrize(
     ("said", "form"),
@@ -25,6 +33,8 @@ from lae_tasks.naming.names import canonical_form
         ("grass", "grass"),
         ("gas", "gas"),
         ("leaves", "leaf"),
+        *((word, word) for word in SINGULAR.split()),
+        *((f"The {word}s", word.replace("-", " ")) for word in REGULAR.split()),
         ("Ｐool", "pool"),
     ],
 )

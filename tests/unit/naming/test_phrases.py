@@ -4,6 +4,7 @@ import pytest
 
 from lae_tasks.annotations.xview_classes import CATEGORIES
 from lae_tasks.naming.phrases import is_name
+from tests.unit.naming.real_names import REAL_NAMES
 
 NAMES = """
 airplane
@@ -66,6 +67,70 @@ notary's office
 clear-cut forest
 tomb of the unknown soldier
 iron ore, stockpiled
+airplane with open cargo door
+red-roofed house
+parking lot with cars
+soccer field with running track
+container ship at berth
+half-empty parking lot
+cloud
+cloud shadow
+shadow of a building
+bare soil
+dark asphalt
+dark green lawn
+black roof
+blank wall
+empty lot
+empty field
+white van
+noisy road
+low-rise building
+low-lying land
+fuzzy vegetation
+blurred edge of a lake
+too-wide road verge
+aerial ropeway
+satellite dish
+image processing centre
+picture house
+photo studio
+camera tower
+object storage
+label factory
+class room
+type foundry
+category 5 hurricane damage
+name board
+hard standing
+hard shoulder
+hardstand
+hard court
+difficult terrain
+hard to reach plot
+sure-start centre
+unsurfaced road
+uncultivated land
+undeveloped plot
+unloading bay
+universal crane
+university campus
+unicorn statue
+unit
+uncovered reservoir
+undergrowth
+underpass
+union jack
+tomb of the unknown soldier
+clear-cut forest
+visible pipe
+nuclear-free zone sign
+information kiosk
+tourist information
+classified ad board
+determined by survey point
+solar panel array
+hotel 1.5 km away
 """.strip().splitlines()
 
 NO_NAMES = """
@@ -144,10 +209,62 @@ not applicable
 -
 12 / 7
 one two three four five six seven eight nine
+too blurry
+hard to tell
+unsure
+blurry image
+category: ship
+ship 0.9
+Too dark to see
+too small
+hard to say what it is
+difficult to determine
+Blurry, hard to tell
+blurry
+blurred
+blurred image
+a blurry object
+very blurry area
+unclear object
+unclear image
+unclear
+indistinct
+indistinct shape
+low resolution image
+low-quality picture
+black image
+blank picture
+empty crop
+Unsure.
+unsure object
+not sure
+object category: ship
+Label: ship
+Name: ship
+class: ship
+Answer: ship
+ship (0.9)
+ship, 0.95
+ship: 0.8
+ship 90%
+ship .8
+ship 1.0
+ship 95 %
+unclassified
+unclassified object
+unclassifiable
+Unclassified structure
+indistinguishable
+indiscernible
+impossible to tell
+unidentified
+a too blurry image
+likelihood: 0.9
+type: vehicle
 """.strip().splitlines()
 
 
-@pytest.mark.parametrize("name", [*NAMES, *CATEGORIES.values()])
+@pytest.mark.parametrize("name", [*NAMES, *REAL_NAMES, *CATEGORIES.values()])
 def test_a_name_of_a_thing_is_one(name: str) -> None:
     assert is_name(name)
 

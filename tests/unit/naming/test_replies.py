@@ -3,7 +3,12 @@
 import pytest
 
 from lae_tasks.backends.protocols import Reply
-from lae_tasks.naming.replies import UnparsableReplyError, parse_reply, token_confidence
+from lae_tasks.naming.replies import (
+    UnparsableReplyError,
+    name_start,
+    parse_reply,
+    token_confidence,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,26 @@ from lae_tasks.naming.replies import UnparsableReplyError, parse_reply, token_co
         ("Unrecognized. It is too blurred.", None, None),
         ('Unrecognized. The picture shows a "field" of one colour.', None, None),
         ("The object is unrecognised", None, None),
+        # What is no likelihood from 0 to 1 is no reason to lose the name.
+        ('"ship" with likelihood 9', "ship", None),
+        ('"ship" with likelihood 95', "ship", None),
+        ('"ship" with likelihood 8/10', "ship", None),
+        ('"ship" with likelihood 1/10', "ship", None),
+        ('"ship" with likelihood 1 / 5', "ship", None),
+        ('"ship" with a likelihood of 1 out of 10', "ship", None),
+        ('"ship", likelihood 9 of 10', "ship", None),
+        ('"ship" with 1/10 likelihood', "ship", None),
+        ('"ship" with likelihood 120%', "ship", None),
+        ('"ship" with likelihood ' + "9" * 5000, "ship", None),
+        ('"ship" with likelihood 0.8/1', "ship", 0.8),
+        ('"ship" with likelihood 0.8 out of 1.0', "ship", 0.8),
+        ('"ship" with likelihood 0.8 of 1 object', "ship", 0.8),
+        # What is thought before the answer is none.
+        ('<think>maybe "boat"</think>"ship" with likelihood 0.9', "ship", 0.9),
+        ('maybe "boat" with likelihood 0.1 </think>\n\n"ship"', "ship", None),
+        ('<think>"a"</think>"boat"<think>hm</think>"ship"', "ship", None),
+        ("<think>It is unrecognized.</think>'ship'", "ship", None),
+        ('<think>"ship"</think>Unrecognized', None, None),
     ],
 )
 def test_forms(text: str, category: str | None, likelihood: float | None) -> None:
@@ -89,12 +114,22 @@ def test_forms(text: str, category: str | None, likelihood: float | None) -> Non
         '"?" with likelihood 0.9',
         "I cannot help with that.",
         '"" with likelihood 0.9',
-        '"ship" with likelihood 9',
+        "<think>It may be a 'boat', or a \"ship\" with likelihood 0.9",
+        '</think><think>{"category": "ship"}',
+        '"ship"</think>',
     ],
 )
 def test_what_cannot_be_understood(text: str) -> None:
     with pytest.raises(UnparsableReplyError):
         parse_reply(text)
+
+
+def test_the_span_is_that_of_the_whole_text() -> None:
+    text = '<think>"ship"?</think>"ship" with likelihood 0.9'
+    assert parse_reply(text).span == (text.rindex("ship"), text.rindex("ship") + 4)
+    assert name_start(text) == text.rindex("ship")
+    nothing = "<think>unrecognized?</think>Unrecognized"
+    assert name_start(nothing) == nothing.index("Unrecognized")
 
 
 def test_token_confidence_is_the_product_over_the_name_only() -> None:

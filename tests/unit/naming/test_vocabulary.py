@@ -37,6 +37,19 @@ def test_names_mean_their_category_in_every_form() -> None:
     assert not vocabulary.blocks("hangar")
 
 
+def test_what_is_above_or_below_a_name_does_not_contradict_it() -> None:
+    categories = ["Vehicles", "ship"]
+    for name, parent in (("aircraft", "Vehicles"), ("airplane", "aircraft"), ("car", "Vehicles")):
+        categories.append({"name": name, "parent": parent})
+    vocabulary = Vocabulary.model_validate(categories)
+    assert vocabulary.relatives("Airplanes") == {"aircraft", "vehicle"}
+    assert vocabulary.relatives("vehicle") == {"aircraft", "airplane", "car"}
+    assert vocabulary.relatives("ship") == vocabulary.relatives("tree") == frozenset()
+    assert vocabulary.compatible("airplane", "Vehicle") and vocabulary.compatible("car", "vehicles")
+    assert vocabulary.compatible("trees", "Tree")
+    assert not vocabulary.compatible("airplane", "car")
+
+
 def test_a_list_of_names_will_do() -> None:
     assert Vocabulary.model_validate(["ship", "harbour"]).names == ("ship", "harbour")
 
@@ -58,6 +71,7 @@ def test_a_list_of_names_will_do() -> None:
             "'a' is its own parent by way of 'a'",
         ),
         ({"categories": ["ship"], "blocked": ["the ships"]}, "blocked and a name"),
+        ({"blocked": ["object", "?"]}, "'\\?' is no name"),
         ({"names": ["ship"]}, "names"),
     ],
 )
@@ -111,7 +125,9 @@ def test_the_settings_may_name_its_file(tmp_path: Path) -> None:
     [
         (None, r"vocabulary .*vocabulary\.yaml: No such file"),
         ("categories: [", r"vocabulary\.yaml:1: not valid YAML"),
-        ("categories: [{nam: ship}]", r"vocabulary .*categories\.0\.name: Field required"),
+        ("categories:\n- {nam: ship}", r"\.yaml:2: categories\.0\.nam: .* did you mean name\?"),
+        ("- ship\n- {synonyms: [x]}", r"\.yaml:2: categories\.1\.name: is missing; add it"),
+        ("- ship\n- {name: boat, synonyms: x}", r"\.yaml:2: .* give a list, such as \[x\]"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_told(

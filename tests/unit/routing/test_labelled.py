@@ -112,4 +112,9 @@ def test_names_are_asked_once_each() -> None:
     lower = names.mapped(str.lower)
     assert (lower.distinct, lower.index.tolist()) == (("ship", "boat"), [0, 0, -1, 1, 0])
     assert lower.counts() == {"ship": 3, "boat": 1}
-    assert names.equals(lower).tolist() == [False, True, False, True, True]
+    pairs: list[tuple[str, str]] = []
+    same = names.where_both(lower, lambda a, b: bool(pairs.append((a, b))) or a == b)
+    assert same.tolist() == [False, True, False, True, True]
+    assert pairs == [("Ship", "ship"), ("ship", "ship"), ("boat", "boat")]
+    nothing = Names((), np.full(5, -1, dtype=np.int32))
+    assert not names.where_both(nothing, lambda *_: True).any()

@@ -16,7 +16,15 @@ from lae_tasks.stages.route import candidates, merged_names
 from tests.records import columns_of, make_label, make_region, make_scene
 
 VOCABULARY = Vocabulary.model_validate(
-    {"categories": ["ship", {"name": "airplane", "synonyms": ["jet"]}], "blocked": ["object"]}
+    {
+        "categories": [
+            "ship",
+            {"name": "airplane", "synonyms": ["jet"], "parent": "Aircraft"},
+            {"name": "Aircraft", "parent": "vehicle"},
+            "vehicle",
+        ],
+        "blocked": ["object"],
+    }
 )
 #: 0.5 m to the pixel.
 SCENE = make_scene(crs="EPSG:32632", transform=(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0))
@@ -127,6 +135,19 @@ CASES: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
         "clip_disagrees",
         {"category_said": "jet", "clip_agrees": False, "clip_categories": ("ship",)},
         {"category_said": "jet", "clip_agrees": False, "clip_categories": ("Airplanes",)},
+        "",
+    ),
+    # What is above it does not contradict it.
+    (
+        "clip_disagrees",
+        {"category_said": "jet", "clip_agrees": False, "clip_categories": ("ship",)},
+        {"category_said": "jet", "clip_agrees": False, "clip_categories": ("Aircraft",)},
+        "",
+    ),
+    (
+        "clip_disagrees",
+        {"category_said": "vehicle", "clip_agrees": False, "clip_categories": ("ship",)},
+        {"category_said": "vehicle", "clip_agrees": False, "clip_categories": ("airplane",)},
         "",
     ),
     (

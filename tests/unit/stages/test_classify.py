@@ -14,7 +14,8 @@ from lae_tasks.config import ClassifyConfig
 from lae_tasks.contracts import Embedding, Label
 from lae_tasks.errors import ConfigError, ContractError
 from lae_tasks.naming.opinion import SecondOpinion
-from lae_tasks.naming.prompt_template import PromptTemplate, load_template
+from lae_tasks.naming.prompt_template import PromptTemplate
+from lae_tasks.naming.vocabulary import OPEN, Vocabulary
 from lae_tasks.stages import classify
 from lae_tasks.stages.tile import encode_png, load_image
 from lae_tasks.storage import LocalStorage
@@ -107,6 +108,39 @@ def test_a_region_with_a_name_of_its_own_is_not_asked_about(store: LocalStorage)
     assert len(classifier.crops) == 2
 
 
+def name_many(store: LocalStorage, *texts: str) -> list[Done | Rejection | Counted]:
+    regions = [make_region(region_id=f"r{n}", bbox_xyxy_px=REGIONS[0].bbox_xyxy_px) for n in texts]
+    return list(classify.run(regions, {"t1": TILE}, store, Recorded(*texts), None, CONFIG))
+
+
+@pytest.mark.parametrize("count", [8, 31, 32, 40])
+def test_a_shard_of_which_no_reply_is_understood_is_an_error(
+    store: LocalStorage, count: int
+) -> None:
+    message = (
+        rf"classify\.prompt 'lae_paper': none of the first {min(count, 32)} replies .* 'hm\d+';"
+    )
+    with pytest.raises(ConfigError, match=message):
+        name_many(store, *(f"hm{n}" for n in range(count)))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["hm"] * 7,
+        ["hm"] * 31 + ['"Unrecognized"'] + ["hm"] * 9,
+        ['"ship"'] + ["hm"] * 40,
+        ["problem: refused"] * 40,
+        ["problem: refused"] * 40 + ["hm"] * 7,
+    ],
+)
+def test_some_replies_may_be_odd_and_few_tell_nothing(
+    store: LocalStorage, texts: list[str]
+) -> None:
+    results = name_many(store, *texts)
+    assert len(texts) == sum(not isinstance(result, Counted) for result in results)
+
+
 def test_crops_are_the_regions_of_the_tile(store: LocalStorage) -> None:
     classifier = Recorded(*['"ship" with likelihood 0.9'] * 3)
     run(store, classifier)
@@ -170,7 +204,7 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
     pixels = np.full((100, 100, 3), 30, dtype=np.uint8)
     pixels[50:] = 250
     store.write("image.png", encode_png(pixels))
-    second = SecondOpinion(Angles(), ["Dark", "bright"])
+    second = SecondOpinion(Angles(), Vocabulary.model_validate(["Dark", "bright"]))
     names = ('"the dark"', '"Brights"', '"dark"', '"dim"', '"Unrecognized"')
     rows = (10, 60, 60, 10, 10)
     regions = [
@@ -204,8 +238,26 @@ def test_clip_has_an_opinion_of_what_was_said_and_its_vectors_are_kept(tmp_path:
         assert np.linalg.norm(embedding.vector) == pytest.approx(1)
 
 
+def test_what_is_above_or_below_a_name_is_no_better_one() -> None:
+    names = ["bright", {"name": "dark", "parent": "dim"}, "dim"]
+    apart = Vocabulary.model_validate(["bright", "dark", "dim"])
+    related = Vocabulary.model_validate(names)
+    (crop,) = Angles().embed_crops([np.full((2, 2, 3), 30, dtype=np.uint8)])
+    for said, score in (("dark", 0.6), ("Dim", 0.4)):
+        strict = SecondOpinion(Angles(), apart).of(crop, said)
+        mild = SecondOpinion(Angles(), related).of(crop, said)
+        assert strict.clip_categories == mild.clip_categories == ("dark", "dim", "bright")
+        assert strict.clip_scores == mild.clip_scores
+        assert strict.clip_agrees == (said == "dark")
+        assert strict.clip_score_said == pytest.approx(score, abs=0.1)
+        assert mild.clip_agrees
+        assert mild.clip_score_said == pytest.approx(1, abs=0.01)
+    astray = SecondOpinion(Angles(), related).of(crop, "bright")
+    assert (astray.clip_agrees, astray.clip_score_said) == (False, astray.clip_scores[2])
+
+
 def test_without_a_vocabulary_there_are_vectors_and_no_opinion(store: LocalStorage) -> None:
-    second = SecondOpinion(Angles(), ())
+    second = SecondOpinion(Angles(), OPEN)
     classifier = Recorded(*['"ship"'] * 3)
     for result in classify.run(REGIONS, {"t1": TILE}, store, classifier, second, CONFIG):
         label = label_of(result)
@@ -243,26 +295,3 @@ def test_pixels_without_data_are_counted(store: LocalStorage) -> None:
     store.write("image.png", b"no image")
     with pytest.raises(ContractError, match=r"image\.png: is no image any more; delete it"):
         list(classify.run(REGIONS, {"t1": TILE}, store, Recorded(), None, CONFIG))
-
-
-def test_prompts_come_from_the_package_or_a_file(tmp_path: Path) -> None:
-    paper = load_template("lae_paper")
-    assert 'returning a "object category" phrase' in paper.text
-    assert paper.schema is None
-    form = load_template("json")
-    assert form.schema is not None
-    assert form.schema["required"] == ["category", "likelihood", "alternatives"]
-    mine = tmp_path / "mine.txt"
-    mine.write_text("What is it?\n")
-    free = load_template(str(mine))
-    assert (free.text, free.schema) == ("What is it?", None)
-    (tmp_path / "mine.schema.json").write_text('{"type": "object"}')
-    assert load_template(str(mine)).sha256 != free.sha256
-    (tmp_path / "mine.schema.json").write_text("[")
-    with pytest.raises(ConfigError, match="not JSON"):
-        load_template(str(mine))
-    (tmp_path / "mine.schema.json").write_text("[]")
-    with pytest.raises(ConfigError, match="a JSON schema is an object"):
-        load_template(str(mine))
-    with pytest.raises(ConfigError, match="no such template or text file"):
-        load_template("none")

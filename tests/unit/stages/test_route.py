@@ -13,6 +13,7 @@ from lae_tasks.config_file import load_config
 from lae_tasks.contracts import Calibration, Decision, Label, Merge, Outcome, Region
 from lae_tasks.geometry import decode_mask, encode_mask
 from lae_tasks.naming.vocabulary import Vocabulary
+from lae_tasks.review.tasks import category_shown
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
 from lae_tasks.trust.features import FEATURES
@@ -272,6 +273,17 @@ def test_other_names_are_offered_once_each_as_what_they_count_as() -> None:
     unnamed = make_label(category_said=None, clip_categories=("Vessel",))
     found = decide([unnamed], [region()], vocabulary)["r1"]
     assert (found.category, found.candidates) == (None, ("Vessel",))
+
+
+@pytest.mark.parametrize("said", ["Objects", "I am not sure"])
+def test_what_no_region_may_bear_is_not_offered(said: str) -> None:
+    label = make_label(category_said=said, alternatives=("Boats",), clip_categories=("ship",))
+    rules = ["unrecognized", "not_a_category", "blocked"]
+    rules = [rules[0], *({"rule": name, "then": "review"} for name in rules[1:])]
+    vocabulary = {"categories": ["ship"], "blocked": ["object"]}
+    found = decide([label], [region()], vocabulary, rules=rules)["r1"]
+    assert (found.outcome, found.candidates) == (Outcome.REVIEW, ("boat", "ship"))
+    assert category_shown(found) == "boat"
 
 
 def test_a_sample_of_each_category_and_of_what_is_in_doubt_is_drawn_the_same_way_each_time() -> (
