@@ -42,7 +42,7 @@ class Fault(Enum):
     ERROR = auto()
     CUT = auto()
     SLOW = auto()
-    MALFORMED = auto()
+    PAGE = auto()
     NO_CHOICES = auto()
     RESET = auto()
 
@@ -196,7 +196,7 @@ class LvlmServer:
         elif fault is Fault.SLOW:
             time.sleep(self.slow_s)
             handler.close_connection = True
-        elif fault is Fault.MALFORMED:
+        elif fault is Fault.PAGE:
             handler._send(200, b"<html>Bad gateway</html>")
         elif fault is Fault.NO_CHOICES:
             handler._send(200, b'{"id": "x", "object": "chat.completion", "choices": []}')

@@ -5,7 +5,14 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.config import ClassifyConfig, RemoteConfig
@@ -23,11 +30,15 @@ class MalformedError(ValueError):
     """The body is no chat completion."""
 
 
+#: Some servers write null for none.
+_Tokens = Annotated[NonNegativeInt, BeforeValidator(lambda n: 0 if n is None else n)]
+
+
 class Usage(BaseModel):
     """What a server bills: the tokens that were sent, and those that all choices took."""
 
-    prompt_tokens: NonNegativeInt
-    completion_tokens: NonNegativeInt = 0
+    prompt_tokens: _Tokens
+    completion_tokens: _Tokens = 0
 
 
 def question(
@@ -112,9 +123,11 @@ _TOKENS = TypeAdapter(list[_Token])
 def read_usage(body: bytes) -> Usage | None:
     """What an answer with status 200 costs, be it a completion or not; None if it does not tell."""
     try:
-        return _Billed.model_validate_json(body).usage
+        usage = _Billed.model_validate_json(body).usage
     except ValidationError:
         return None
+    # No request is of no token: that tells nothing either.
+    return usage if usage and (usage.prompt_tokens or usage.completion_tokens) else None
 
 
 def read_completion(body: bytes) -> tuple[Reply, ...]:

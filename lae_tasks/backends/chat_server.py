@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 #: The wait before the n-th attempt is a random share of 0.5 s, 1 s, 2 s … and 30 s at most.
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
 _TELL_EVERY_S = 30.0
-#: A request that was answered so often with what is no completion is given up: each may be billed.
+#: A request that was answered so often with JSON that is no completion is given up: each may be
+#: billed.
 _MALFORMED = 3
 _MAX_BODY_BYTES = 32 << 20
 _MAX_QUOTE = 300
@@ -210,7 +211,14 @@ class ChatServer:
         usage = read_usage(content)
         if usage:  # before anything else: what is no completion is billed, too
             self._pay(usage, asking)
-        replies = read_completion(content)
+        try:
+            replies = read_completion(content)
+        except MalformedError:
+            if _is_json_object(content):
+                raise
+            # A proxy's page, perhaps: it says nothing of the crop.
+            said = self._clean(_message(content))
+            raise _AgainError(f"HTTP 200, but no JSON object: {said}") from None
         if usage is None and self._config.budget_usd is not None:
             raise ConfigError(
                 f"{self._url}: its answers have no `usage`, so that nobody knows what they cost; "
@@ -286,13 +294,21 @@ class ChatServer:
         return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "…"
 
 
-def _message(content: bytes) -> str:
-    """What the body of an error says, as OpenAI, FastAPI or any other server writes it."""
-    text = content.decode(errors="replace")
+def _json(text: str) -> Any:
+    """What a text says as JSON; itself if it is none."""
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):  # the latter is of brackets, thousands deep
         return text
+
+
+def _is_json_object(content: bytes) -> bool:
+    return isinstance(_json(content.decode(errors="replace")), dict)
+
+
+def _message(content: bytes) -> str:
+    """What the body of an error says, as OpenAI, FastAPI or any other server writes it."""
+    found = _json(content.decode(errors="replace"))
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):
             found = found[key]

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx
 import numpy as np
@@ -27,8 +28,7 @@ from lae_tasks.naming.prompt_template import PromptTemplate
 #: slowest one is. Not answered, they have so many bytes together.
 _AHEAD, _BYTES_AHEAD = 4, 128 << 20
 
-
-#: If a server has no reply to so many crops and has answered none, it will answer none.
+#: After so many crops in a row without a reply it is asked whether the server is at fault.
 _REFUSALS = 8
 
 
@@ -59,7 +59,7 @@ class RemoteClassifier:
         self._settings = json.dumps([self.revision, *asked_for])
         self._journal: Journal | None = None
         self._budget = Budget()
-        self._tally: Counter[str] = Counter()
+        self._unanswered = _Unanswered()
 
     def for_shard(self, journal: Journal, share: float) -> "RemoteClassifier":
         """The same namer, which keeps its replies, and spends no more than its share of the budget.
@@ -73,7 +73,7 @@ class RemoteClassifier:
         budget_usd = self._remote.budget_usd
         limit_usd = None if budget_usd is None else share * budget_usd
         own._budget = Budget(limit_usd, journal.spent, journal.dearest)
-        own._tally = Counter(answered=journal.answered)
+        own._unanswered = _Unanswered()
         return own
 
     def reply(self, crops: Iterable[Image], template: PromptTemplate) -> Iterator[Reply]:
@@ -83,9 +83,10 @@ class RemoteClassifier:
         their replies kept.
 
         Raises:
-            TransientError: If there is no answer to a crop by the deadline.
+            TransientError: If there is no answer to a crop by the deadline, or the server does not
+                answer any more what it did answer.
             BudgetSpentError: If the budget does not suffice for the next.
-            ConfigError: If the server would take no request.
+            ConfigError: If the server would take no request, or has no reply to any crop.
         """
         with self._server.connect() as http:
             yield from self._replies(crops, template, http)
@@ -115,6 +116,7 @@ class RemoteClassifier:
                 key = self._key(pixels, template)
                 found = self._journal.take(key) if self._journal else None
                 if found:
+                    self._unanswered.known = pixels
                     counts = {**found.counts, "replies_kept": 1}
                     future: Future[Reply] = Future()
                     future.set_result(replace(found, counts=counts))
@@ -141,28 +143,45 @@ class RemoteClassifier:
 
     def _answer(self, key: str, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
         try:
-            reply = self._ask(crop, template, asking)
+            try:
+                reply = self._ask(crop, template, asking)
+            except RefusedError as error:
+                if self._unanswered.enter():
+                    self._require_answers(error, template, asking)
+                raise
         except BaseException as error:
             if self._journal and asking.counts["cost_microusd"]:
                 self._journal.keep_cost(asking.counts)
             if not isinstance(error, RefusedError):
                 raise
             # Not kept: it may be the server's fault, and mended when the shard runs again.
-            return self._refused(error, asking)
-        self._tally["answered"] += 1
+            return Reply("", problem=str(error), counts=dict(asking.counts))
+        self._unanswered.end(crop)
         if self._journal:
             self._journal.keep(key, reply)
         return reply
 
-    def _refused(self, error: RefusedError, asking: Asking) -> Reply:
-        """No reply to this crop. Raises ConfigError where there is none to any."""
-        self._tally["refused"] += 1
-        if not self._tally["answered"] and self._tally["refused"] >= _REFUSALS:
+    def _require_answers(
+        self, error: RefusedError, template: PromptTemplate, asking: Asking
+    ) -> None:
+        """Asks again about a crop that was answered: crops in a row may be alike, and all unfit."""
+        known, since = self._unanswered.known, self._unanswered.since
+        if known is None:
             raise ConfigError(
                 f"{self._remote.base_url} has no reply to any crop: {error}; does it speak "
                 f"OpenAI's chat protocol, and does {self._config.model} take images?"
             ) from error
-        return Reply("", problem=str(error), counts=dict(asking.counts))
+        body = question(known, template, self._config, self._remote)
+        until = time.monotonic() + self._remote.deadline_s
+        try:
+            self._server.complete(body, replace(asking, until=until))
+        except RefusedError as again:
+            raise TransientError(
+                f"{self._remote.base_url} has no reply to any crop since {since:%H:%M:%S} UTC, not "
+                f"even to one that it had answered: {again}; run again when it is mended, what "
+                "is answered is not asked twice"
+            ) from again
+        self._unanswered.end(known)
 
     def _ask(self, crop: Image, template: PromptTemplate, asking: Asking) -> Reply:
         body = question(crop, template, self._config, self._remote)
@@ -193,6 +212,34 @@ class RemoteClassifier:
             f"({self._remote.budget_usd:g}) is {self._budget.limit_usd:.4f} USD. Raise it and run "
             "again: what is answered is not paid for twice"
         )
+
+
+class _Unanswered:
+    """Crops in a row, as they end, that the server has no reply to; used by several threads.
+
+    Attributes:
+        known: One that it did answer, now or in an earlier attempt with the same settings.
+        since: When the row began.
+    """
+
+    def __init__(self) -> None:
+        self.known: Image | None = None
+        self.since = datetime.now(UTC)
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> bool:
+        """One more; whether there are so many that the server may be at fault."""
+        with self._lock:
+            if not self._in_a_row:
+                self.since = datetime.now(UTC)
+            self._in_a_row += 1
+            return self._in_a_row % _REFUSALS == 0
+
+    def end(self, answered: Image) -> None:
+        """A crop was answered."""
+        with self._lock:
+            self.known, self._in_a_row = answered, 0
 
 
 def _finish(pool: ThreadPoolExecutor, stop: threading.Event) -> None:

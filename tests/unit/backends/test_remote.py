@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lae_tasks.backends import remote
+from lae_tasks.backends import chat_server, remote
 from lae_tasks.backends.chat_server import _retry_after_s
 from lae_tasks.backends.protocols import Image, Reply
 from lae_tasks.backends.remote import RemoteClassifier
@@ -122,10 +122,11 @@ def test_each_fault_is_tried_again(server: LvlmServer, fault: Fault) -> None:
     assert set(server.answered.values()) == {1}
 
 
-def test_an_attempt_ends_even_if_the_server_keeps_sending() -> None:
+def test_an_attempt_ends_even_if_the_server_keeps_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps each read alive."""
     import socket
 
+    monkeypatch.setattr(chat_server, "_BACK_OFF", lambda _: 1.0)  # there is no second attempt
     listener = socket.create_server(("127.0.0.1", 0))
 
     def drip() -> None:

@@ -61,10 +61,11 @@ def test_a_budget_holds_while_the_price_is_not_known(server: LvlmServer, tmp_pat
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": None, "completion_tokens": None}])
 def test_a_server_that_tells_no_usage_cannot_keep_to_a_budget(
-    server: LvlmServer, tmp_path: Path
+    server: LvlmServer, tmp_path: Path, usage: dict[str, Any] | None
 ) -> None:
-    server.speaker = lambda *_: {"choices": [{"message": {"content": "x"}}]}
+    server.speaker = lambda *_: {"choices": [{"message": {"content": "x"}}], "usage": usage}
     assert [r.text for r in remote_namer(server).reply(some_crops(2), PAPER)] == ["x", "x"]
     with (
         pytest.raises(ConfigError, match="no `usage`"),
@@ -109,3 +110,21 @@ def test_other_settings_or_words_are_asked_anew(server: LvlmServer, tmp_path: Pa
     with Journal(store, "replies/a/") as journal:
         list(remote_namer(server, timeout_s=9.0).for_shard(journal, 1.0).reply(images, PAPER))
     assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"prompt_tokens": 100, "completion_tokens": None}, 1000),
+        ({"prompt_tokens": None, "completion_tokens": 10}, 200),
+        ({"prompt_tokens": 100}, 1000),
+    ],
+)
+def test_a_number_that_is_null_is_none_spent(
+    server: LvlmServer, tmp_path: Path, usage: dict[str, Any], cost: int
+) -> None:
+    server.speaker = lambda *_: {"choices": [{"message": {"content": "x"}}], "usage": usage}
+    limited = remote_namer(server, budget_usd=1.0, **PRICES)
+    with Journal(LocalStorage(tmp_path), "replies/a/") as journal:
+        (reply,) = limited.for_shard(journal, 1.0).reply(some_crops(1), PAPER)
+    assert (reply.text, reply.counts["cost_microusd"]) == ("x", cost)
