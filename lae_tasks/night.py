@@ -46,7 +46,14 @@ from lae_tasks.regions.prompts import (
 )
 from lae_tasks.routing.inputs import RouteInputs, committed, route_inputs
 from lae_tasks.routing.labelled import LabelledRegions, read_labelled
-from lae_tasks.runner import Columns, Work, iter_manifests, run, run_columns
+from lae_tasks.runner import (
+    Columns,
+    Work,
+    iter_manifests,
+    require_again,
+    run,
+    run_columns,
+)
 from lae_tasks.stages import classify, ingest, route, segment, tile
 from lae_tasks.stages.calibrate import latest
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
@@ -81,13 +88,14 @@ class Night:
             raise ConfigError(f"night {self.night!r}: give a date such as 2026-11-22")
 
 
-def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
+def run_stage(night: Night, stage: str, shard: str = WHOLE, again: bool = False) -> Manifest:
     """Runs one stage over one shard, unless that is done already.
 
     Args:
         night: The night.
         stage: `ingest`, `tile`, `segment`, `classify` or `route`.
         shard: One of `plan(night)`; `all` for ingest and route.
+        again: Though it is done already.
 
     Raises:
         ConfigError: If there is no such stage, or it does not work by shards.
@@ -98,6 +106,8 @@ def run_stage(night: Night, stage: str, shard: str = WHOLE) -> Manifest:
         raise ConfigError(f"stage {stage!r}: give one of {', '.join(_STAGES)}")
     if stage not in SHARD_STAGES and shard != WHOLE:
         raise ConfigError(f"{stage} works on the night as a whole; leave out the shard {shard!r}")
+    if again:
+        require_again(night.store, stage, night.night, shard)
     return _STAGES[stage](night, shard)
 
 

@@ -2,10 +2,10 @@
 
 A stage yields a `Done` or a `Rejection` for every record that came in. The runner checks that
 each one is accounted for, writes the tables, and last of all the manifest: if it is there with
-the same fingerprint, the shard is done and a rerun skips it. Tables are named by their content and
-hold no times and no hosts, so a late attempt does no harm, and until a shard that runs again has
-its new manifest, the old one is valid. A killed attempt may leave tables that no manifest names;
-they count for nothing.
+the same fingerprint, the shard is done and a rerun skips it, but after `require_again`. Tables are
+named by their content and hold no times and no hosts, so a late attempt does no harm, and until a
+shard that runs again has its new manifest, the old one is valid. A killed attempt may leave tables
+that no manifest names; they count for nothing.
 
     runs/<stage>/<night>/<shard>.<contract>.<sha256>.parquet  the stage's tables
     rejects/<stage>/<night>/<shard>.<sha256>.parquet          every Rejection, with its reason
@@ -99,6 +99,21 @@ def iter_manifests(store: Storage, stage: str, night: str | None = None) -> Iter
             manifest = read_manifest(store, stage, its_night, name.removesuffix(".json"))
             if manifest:
                 yield manifest
+
+
+def require_again(store: Storage, stage: str, night: str, shard: str) -> None:
+    """Lets a committed shard run again though nothing changed; until it has, its tables count.
+
+    Raises:
+        ConflictError: If the shard was committed anew meanwhile.
+    """
+    key = f"runs/{stage}/{night}/{shard}.json"
+    there = store.stat(key)
+    manifest = read_manifest(store, stage, night, shard)
+    if there and manifest:
+        # No work has this fingerprint.
+        stale = manifest.model_copy(update={"fingerprint": ""})
+        store.write(key, stale.model_dump_json(indent=1).encode(), if_match=there.etag)
 
 
 def run(

@@ -86,12 +86,21 @@ def stage(
     shard: Annotated[str, typer.Argument(help="Such as 0000; all for ingest and route.")] = "all",
     config: ConfigFile = None,
     night: NightName = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Though it is done: classify then asks about what a server had no reply to. "
+            "`lae run` does the stages after it.",
+        ),
+    ] = False,
 ) -> None:
     """Run one stage over one shard, as an Airflow task does, and print its manifest."""
     from lae_tasks.local import open_night
     from lae_tasks.night import run_stage
 
-    manifest = run_stage(open_night(load_config(config), night or today()), name, shard)
+    here = open_night(load_config(config), night or today())
+    manifest = run_stage(here, name, shard, again)
     out.print_json(manifest.model_dump_json())
 
 

@@ -22,7 +22,15 @@ from lae_tasks.local import open_night
 from lae_tasks.night import Night, run_stage
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import read_table
-from tests.lvlm_server import Fault, LvlmServer, demo_model, digest_of_crop, lvlm_server
+from tests.lvlm_server import (
+    Answer,
+    Fault,
+    HttpError,
+    LvlmServer,
+    demo_model,
+    digest_of_crop,
+    lvlm_server,
+)
 
 NIGHT = "2026-11-22"
 SHARD = "0000"
@@ -165,6 +173,32 @@ def test_a_night_that_is_killed_pays_only_for_the_rest(world: Path, tmp_path: Pa
         assert manifest.counts["requests"] == manifest.n_in
     assert manifest.n_done == manifest.n_in
     assert all(label.reply.startswith('"thing ') for label in labels_of(night))
+
+
+@pytest.mark.timeout(600)
+def test_what_was_refused_is_asked_about_again(world: Path, tmp_path: Path) -> None:
+    def picky(crop: Image, body: dict[str, Any]) -> Answer:
+        if int(digest_of_crop(crop)[:2], 16) % 5 == 0:
+            return HttpError(400, "not while this model is loaded")
+        return by_digest(crop, body)
+
+    with lvlm_server(picky) as server:
+        night = night_of(copy_of(world, tmp_path), remote(server))
+        first = run_stage(night, "classify", SHARD)
+        refused = first.rejected_by_reason["no reply"]
+        assert 0 < refused < first.n_in / 2
+        server.speaker = by_digest
+        before = len(server.asked)
+        stage = [sys.executable, "-m", "lae_tasks", "stage", "classify", SHARD, "--night", NIGHT]
+        stage += ["-c", str(tmp_path / "lae.yaml")]
+        for again, asked in (([], 0), (["--again"], refused), ([], refused)):
+            done = subprocess.run([*stage, *again], capture_output=True, text=True, check=True)
+            assert len(server.asked) - before == asked
+    manifest = Manifest.model_validate_json(done.stdout)
+    assert asked_twice(server, manifest) == 0
+    assert manifest.n_done == manifest.n_in == first.n_in
+    assert manifest.counts["replies_kept"] == first.n_in - refused
+    assert len(labels_of(night)) == first.n_in
 
 
 @pytest.mark.timeout(600)

@@ -148,6 +148,15 @@ def test_a_rerun_of_ingest_that_dies_forgets_no_scene(
     assert shards(night) == {"0000": ["0.tif", "1.tif"], "0001": ["2.tif"], "0002": ["new.tif"]}
 
 
+def test_a_stage_runs_again_on_demand(night: Night) -> None:
+    first = run_stage(night, "ingest")
+    again = run_stage(night, "ingest", again=True)
+    assert again.outputs == first.outputs
+    assert run_stage(night, "ingest") == again != first
+    with pytest.raises(ConfigError, match="leave out the shard"):
+        run_stage(night, "ingest", "0000", again=True)
+
+
 def test_a_raw_folder_that_is_not_there_is_missed(night: Night, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "raw")
     with pytest.raises(ConfigError, match="there is no such folder"):

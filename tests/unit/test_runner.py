@@ -11,7 +11,15 @@ import pytest
 from lae_tasks.accounts import Counted, Done, Rejection
 from lae_tasks.contracts import Merge, Region
 from lae_tasks.errors import ContractError, TransientError
-from lae_tasks.runner import Columns, Work, iter_manifests, read_manifest, run, run_columns
+from lae_tasks.runner import (
+    Columns,
+    Work,
+    iter_manifests,
+    read_manifest,
+    require_again,
+    run,
+    run_columns,
+)
 from lae_tasks.storage import LocalStorage
 from lae_tasks.tables import iter_table, read_table
 from tests.records import columns_of, make_region
@@ -61,6 +69,23 @@ def test_a_committed_shard_is_not_run_again(store: LocalStorage) -> None:
         yield
 
     assert run(store, WORK, never(), never()) == first
+
+
+def test_a_committed_shard_runs_again_on_demand(store: LocalStorage) -> None:
+    where = (store, "segment", "2026-11-22", "0000")
+    require_again(*where)
+    assert list(store.list()) == []  # it is not done at all
+    first = run(store, WORK, ["t1", "t2", "t3"], results())
+    require_again(*where)
+    # Until then it counts, whatever becomes of the attempt.
+    with pytest.raises(ContractError):
+        run(store, WORK, ["t1", "t2", "t3"], [])
+    kept = read_manifest(*where)
+    assert kept and kept.outputs == first.outputs
+    second = run(store, WORK, ["t1", "t2", "t3"], [Done(name) for name in ("t1", "t2", "t3")])
+    assert (second.n_done, second.fingerprint) == (3, first.fingerprint)
+    assert not {output.key for output in first.outputs} & {info.key for info in store.list()}
+    assert run(store, WORK, [], []) == second
 
 
 def test_the_same_records_give_the_same_tables(store: LocalStorage, tmp_path: Path) -> None:
