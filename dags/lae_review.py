@@ -1,8 +1,9 @@
 """### Verdicts: what the stewards decided comes back
 
 `wait_for_verdicts` waits in the triggerer, without a slot, until stewards have decided something
-and pause. `collect` files the verdicts and tells `lae_release` by the asset `lae_verdicts`. A run
-in which nothing happens ends with both skipped, and the next one goes on waiting.
+and pause. `collect` files the verdicts and tells `lae_release` by the asset `lae_verdicts`;
+`calibrate` learns from them what later nights accept, once enough are in. A run in which nothing
+happens ends with all skipped, and the next one goes on waiting.
 
 The Airflow variables `lae_review_wait_s` (7200), `lae_review_quiet_s` (120: how long the stewards
 must have paused) and `lae_review_poll_s` (20) change how it waits.
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from airflow.sdk import CronTriggerTimetable, dag
 from lae_airflow.assets import VERDICTS
 from lae_airflow.defaults import DEFAULT_ARGS
-from lae_airflow.operators.review import CollectOperator, VerdictsSensor
+from lae_airflow.operators.review import CalibrateOperator, CollectOperator, VerdictsSensor
 
 
 @dag(
@@ -35,7 +36,8 @@ def lae_review() -> None:
         quiet_s="{{ var.value.get('lae_review_quiet_s', '120') }}",
         poll_s="{{ var.value.get('lae_review_poll_s', '20') }}",
     )
-    wait >> CollectOperator(task_id="collect", outlets=[VERDICTS])
+    collect = CollectOperator(task_id="collect", outlets=[VERDICTS])
+    wait >> collect >> CalibrateOperator(task_id="calibrate")
 
 
 lae_review()

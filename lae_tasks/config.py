@@ -258,8 +258,18 @@ class RouteConfig(Section):
         "masks, so neighbours that stand slantwise stay",
     )
     max_candidates: Count = 5
-    audit_share: Share = Field(0.05, description="Share of the accepted that is reviewed unmarked")
+    target_precision: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95, description="Of what the rule `uncertain` lets through, once verdicts tell"
+    )
+    target_confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.9, description="With which target_precision is reached"
+    )
+    audit_share: Share = Field(
+        0.1, description="Share of what is not rejected that is drawn and reviewed in any case"
+    )
+    learn_share: Share = Field(0.15, description="The same, until there is a calibration")
     audit_seed: int = 0
+    refit_after: Positive = Field(50, description="New verdicts that make a new calibration")
 
     @field_validator("rules")
     @classmethod

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Float32 = Annotated[float, "float32"]
@@ -225,12 +225,15 @@ class Decision(Record):
     Attributes:
         reason: What the rule says, in words, with its parameters.
         category: Canonical name; None where the model gave none.
-        confidence: The score that the settings name; 0 where the model gave none. What was
-            imported has none: a person named it, and 1 stands here.
-        calibration: What turned the scores into `confidence`; `imported` where nothing did.
+        confidence: P(category and box are right) by the calibration; without one, the score that
+            the settings name, and 0 where the model gave none. What was imported has none: a
+            person named it, and 1 stands here.
+        calibration: The `calibration_id` of what turned the scores into `confidence`; `none:` and
+            the score where there was none, `imported` where nothing did.
         candidates: Names worth offering to a steward, best first. The first is the category, unless
             it is blocked or no name.
-        in_audit: Accepted, and drawn for the random audit.
+        drawn: Not rejected, and drawn at random: it is looked at in any case.
+        priority: What a steward's look at it is worth, beside others of its night.
     """
 
     region_id: str
@@ -243,7 +246,13 @@ class Decision(Record):
     confidence: Score
     calibration: str
     candidates: tuple[str, ...]
-    in_audit: bool
+    drawn: bool
+    priority: Score
+
+    @property
+    def in_audit(self) -> bool:
+        """Accepted, and looked at all the same."""
+        return self.drawn and self.outcome is Outcome.ACCEPT
 
 
 class Merge(Record):
@@ -334,3 +343,59 @@ class Verdict(Record):
     category: str | None
     bbox_xyxy_px: BoxPx
     seconds: float | None
+
+
+class Judgement(Record):
+    """Whether the engine was right about a region that a steward has decided.
+
+    Attributes:
+        right: Its category is the steward's, and its box overlaps the steward's by half or more.
+        drawn: It was drawn at random, so that it speaks for all that it was drawn from.
+        probability: What a calibration says that was not fitted on its scene; None without any.
+    """
+
+    region_id: str
+    right: bool
+    drawn: bool
+    probability: Score | None
+
+
+class Calibration(Record):
+    """What turns the features of a region into the probability that it is right.
+
+    A logistic regression: `expit(((features - means) / scales) @ weights + intercept)`.
+
+    Attributes:
+        calibration_id: Digest of everything else in it.
+        night: When it was fitted, `yyyy-mm-dd`; nights after it use it.
+        model_revision: Of the models whose features it was fitted on.
+        verdicts: How many it was fitted on, with `right` those that were right, and `drawn` those
+            whose regions were drawn at random.
+        accept_at: The lowest probability from which on the drawn reach `target_precision` with
+            `confidence`.
+        above: Drawn verdicts from there on, with `above_right` those that were right.
+        bins_said: Reliability diagram of the drawn: the mean probability of each bin, with
+            `bins_right` the share that was right, and `bins_count` how many.
+        calibration_error: The mean gap of the two, weighted by count.
+    """
+
+    calibration_id: str
+    night: str
+    model_revision: str
+    features: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    verdicts: int
+    right: int
+    drawn: int
+    target_precision: Score
+    confidence: Score
+    accept_at: Score
+    above: int
+    above_right: int
+    bins_said: tuple[Score, ...]
+    bins_right: tuple[Score, ...]
+    bins_count: tuple[int, ...]
+    calibration_error: Score

@@ -21,6 +21,7 @@ from lae_tasks.backends.weights import (
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
+    Calibration,
     Decision,
     Embedding,
     Label,
@@ -43,20 +44,21 @@ from lae_tasks.regions.prompts import (
     require_annotations,
     require_labels,
 )
-from lae_tasks.routing.labelled import LabelledRegions, ShardTables, read_labelled
+from lae_tasks.routing.inputs import RouteInputs, committed, route_inputs
+from lae_tasks.routing.labelled import LabelledRegions, read_labelled
 from lae_tasks.runner import (
     Columns,
     Work,
     iter_manifests,
-    read_manifest,
     require_again,
     run,
     run_columns,
 )
 from lae_tasks.stages import classify, ingest, route, segment, tile
+from lae_tasks.stages.calibrate import latest
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
-from lae_tasks.tables import read_columns, read_table
+from lae_tasks.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -281,14 +283,16 @@ def _of_shard(namer: Classifier, night: Night, shard: str) -> Iterator[Classifie
 
 
 def _route(night: Night, shard: str) -> Manifest:
-    came_in = _before_route(night)
+    came_in = route_inputs(night.store, night.night)
+    calibration = latest(night.store, night.night, came_in.model_revision)
     config, vocabulary = night.config.route, night.config.vocabulary
+    learned = calibration.calibration_id if calibration else ""
     work = Work(
         stage="route",
         night=night.night,
         shard=shard,
         record_types=(Decision, Merge),
-        config_sha256=digest_of((config.fingerprint(), vocabulary.model_dump_json())),
+        config_sha256=digest_of((config.fingerprint(), vocabulary.model_dump_json(), learned)),
         inputs=came_in.digests,
         model_revision=_clip_revision(night.config.classify),
     )
@@ -296,47 +300,27 @@ def _route(night: Night, shard: str) -> Manifest:
     def decided() -> Columns:
         embedder = text_embedder(night.config.classify, night.config.threads)
         _require_unchanged(work, embedder)
-        return route.run(_labelled(night, came_in), embedder, vocabulary, config)
+        rows = _labelled(night, came_in, calibration)
+        return route.run(rows, embedder, vocabulary, config, calibration)
 
     return run_columns(night.store, work, decided)
 
 
-def labelled(night: Night) -> LabelledRegions:
+def labelled(night: Night) -> tuple[LabelledRegions, Calibration | None]:
     """What route works on: the labels of a night whose classify is committed.
 
     Raises:
         ContractError: If it is not.
     """
-    return _labelled(night, _before_route(night))
+    came_in = route_inputs(night.store, night.night)
+    calibration = latest(night.store, night.night, came_in.model_revision)
+    return _labelled(night, came_in, calibration), calibration
 
 
-@dataclass(frozen=True)
-class _BeforeRoute:
-    """What the stages before route made: its tables, and the digests of all of them."""
-
-    scenes: Output
-    shards: list[ShardTables]
-    digests: tuple[str, ...]
-
-
-def _before_route(night: Night) -> _BeforeRoute:
-    ingest = read_manifest(night.store, "ingest", night.night, WHOLE)
-    if ingest is None:
-        raise _not_committed(night, "ingest", WHOLE)
-    scenes, assignments = ingest.outputs[:2]
-    # Not `plan`: there may be very many scenes.
-    planned = read_columns(night.store, assignments, Assignment, ["shard"]).column("shard")
-    shards: list[ShardTables] = []
-    digests: list[str] = []
-    for shard in sorted(planned.unique().to_pylist()):
-        made = {stage: _outputs(night, stage, shard) for stage in SHARD_STAGES}
-        shards.append(ShardTables(*(outputs[0] for outputs in made.values())))
-        digests += [output.sha256 for outputs in made.values() for output in outputs]
-    return _BeforeRoute(scenes, shards, tuple(digests))
-
-
-def _labelled(night: Night, came_in: _BeforeRoute) -> LabelledRegions:
-    columns = route.columns(night.config.route)
+def _labelled(
+    night: Night, came_in: RouteInputs, calibration: Calibration | None
+) -> LabelledRegions:
+    columns = route.columns(night.config.route, calibration)
     return read_labelled(night.store, came_in.shards, came_in.scenes, columns)
 
 
@@ -351,15 +335,7 @@ _STAGES: dict[str, Callable[[Night, str], Manifest]] = {
 
 def _outputs(night: Night, stage: str, shard: str) -> tuple[Output, ...]:
     """The tables of a committed shard, the main one first."""
-    manifest = read_manifest(night.store, stage, night.night, shard)
-    if manifest is None:
-        raise _not_committed(night, stage, shard)
-    return manifest.tables
-
-
-def _not_committed(night: Night, stage: str, shard: str) -> ContractError:
-    where = f"{stage} {night.night}/{shard}"
-    return ContractError(f"{where} is not committed in {night.store.uri}; run it first")
+    return committed(night.store, stage, night.night, shard).tables
 
 
 def _joined(*revisions: str | None) -> str | None:

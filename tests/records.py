@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lae_tasks.contracts import Decision, Label, Record, Region, Scene, Tile, WindowPx
+from lae_tasks.contracts import Calibration, Decision, Label, Record, Region, Scene, Tile, WindowPx
 from lae_tasks.geometry import encode_mask
 from lae_tasks.routing.labelled import LabelledRegions, join
 from lae_tasks.schema import arrow_schema
+from lae_tasks.trust.features import FEATURES
 
 
 def make_scene(**values: Any) -> Scene:
@@ -96,7 +97,8 @@ def make_decision(region: Region, **values: Any) -> Decision:
         "confidence": 0.95,
         "calibration": "none",
         "candidates": (),
-        "in_audit": False,
+        "drawn": False,
+        "priority": 0.0,
     }
     return Decision.model_validate(defaults | values)
 
@@ -117,3 +119,31 @@ def labelled(
     table = join(columns_of(labels, Label), columns_of(regions, Region), "here")
     windows = {region.tile_id: window_area_px for region in regions}
     return LabelledRegions(table, windows, lambda: scenes)
+
+
+def make_calibration(**values: Any) -> Calibration:
+    """One that knows nothing: every region is as likely right as wrong."""
+    zeros = (0.0,) * len(FEATURES)
+    defaults = {
+        "calibration_id": "c1",
+        "night": "2026-01-01",
+        "model_revision": "model",
+        "features": FEATURES,
+        "means": zeros,
+        "scales": (1.0,) * len(FEATURES),
+        "weights": zeros,
+        "intercept": 0.0,
+        "verdicts": 200,
+        "right": 180,
+        "drawn": 150,
+        "target_precision": 0.95,
+        "confidence": 0.9,
+        "accept_at": 0.5,
+        "above": 140,
+        "above_right": 138,
+        "bins_said": (0.5,),
+        "bins_right": (0.9,),
+        "bins_count": (150,),
+        "calibration_error": 0.4,
+    }
+    return Calibration.model_validate(defaults | values)

@@ -81,5 +81,5 @@ def _decision(region: Region, category: str, index: int) -> Decision:
         category=category,
         confidence=0.95 if accepted else 0.5 + 0.01 * index,
         candidates=(category, *(others + others)[start : start + 3]),
-        in_audit=index % 4 == 1,
+        drawn=index % 4 == 1,
     )

@@ -128,6 +128,16 @@ def review(
 
 
 @app.command()
+def calibrate(config: ConfigFile = None, store: StoreUri = None) -> None:
+    """Learn from the stewards' verdicts how likely a region is right; later nights use it."""
+    from lae_tasks.stages.calibrate import calibrate as fit_anew
+    from lae_tasks.storage import open_storage
+
+    settings = load_config(config, store=store)
+    out.print(fit_anew(open_storage(settings.store), settings, today()).as_text())
+
+
+@app.command()
 def release(config: ConfigFile = None, store: StoreUri = None) -> None:
     """Validate the present state and publish it, if it differs from the latest release."""
     _publish(load_config(config, store=store))

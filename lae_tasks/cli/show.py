@@ -102,6 +102,27 @@ def rules(
         out.print(as_table(found))
 
 
+@app.command()
+def agreement(config: ConfigFile = None, store: StoreUri = None) -> None:
+    """How far stewards agree who looked at the same regions."""
+    from lae_tasks.state import load_reviews
+    from lae_tasks.storage import open_storage
+    from lae_tasks.trust.agreement import agreement as measured
+
+    settings = load_config(config, store=store)
+    found = measured(load_reviews(open_storage(settings.store)).verdicts.values())
+    if found is None:
+        out.print("No region was looked at by two stewards yet.")
+        return
+    alpha = "not known" if found.alpha is None else f"{found.alpha:.3f}"
+    out.print(
+        f"{found.regions} regions have two stewards or more, who differ on {found.differ}; "
+        f"Krippendorff's alpha {alpha}"
+    )
+    for (one, other), kappa in found.kappa.items():
+        out.print(f"{one} and {other}: Cohen's kappa {kappa:.3f}")
+
+
 @app.command("config")
 def show_config(
     config: ConfigFile = None,

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
 
-from lae_tasks.contracts import Record, first_problem
+from lae_tasks.contracts import Record, Score, first_problem
 from lae_tasks.errors import ContractError, LaeError
 from lae_tasks.storage import MissingObjectError, Storage
 
@@ -68,6 +68,27 @@ class CategoryEntry(Record):
     annotations: int
 
 
+class PrecisionEntry(Record):
+    """What the random audit says of the objects that nobody has looked at.
+
+    Attributes:
+        category: Of which; None for all.
+        unseen: How many they are.
+        audited: Objects that were drawn and looked at, with `right` those that were right.
+        precision: The share of the unseen that is right, with `low` and `high` the ends of its
+            interval, which holds the true one in `confidence` of releases.
+    """
+
+    category: str | None
+    unseen: int
+    audited: int
+    right: int
+    precision: Score
+    low: Score
+    high: Score
+    confidence: Score
+
+
 class ReleaseManifest(Record):
     """What a version is.
 
@@ -81,6 +102,7 @@ class ReleaseManifest(Record):
         nights: Nights whose decisions are in.
         config_sha256: Fingerprint of each section of the config.
         model_revisions: Revisions of the models behind the labels, by stage.
+        precision: Of all, if anything was audited; then of each category with enough of a sample.
         diff: Counts of what changed against the parent.
         validation_key: The Data Docs' index in the store.
     """
@@ -105,6 +127,7 @@ class ReleaseManifest(Record):
     nights: tuple[str, ...]
     config_sha256: dict[str, str]
     model_revisions: dict[str, tuple[str, ...]]
+    precision: tuple[PrecisionEntry, ...] = ()
     diff: dict[str, int]
     validation_key: str
     files: tuple[ReleaseFile, ...]

@@ -10,7 +10,7 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -309,14 +309,22 @@ def _annotation_of(verdict: Verdict) -> tuple[str, str, int]:
 def fold_verdicts(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
     """The verdict that holds for each region, from the full history in any order.
 
-    Of each annotation the latest version counts, and of all annotations of a region the latest:
-    two stewards who differ are not weighed against each other yet. Ties are broken by the
-    verdict's id.
+    Of each annotation the latest version counts, of each steward the latest word, and of several
+    stewards what most say; where as many say one thing as another, the latest. Ties in time are
+    broken by the verdict's id.
 
     Returns:
         Verdicts by region id, in the order of the ids.
     """
-    folded: dict[str, Verdict] = {}
+    last_words: defaultdict[str, dict[str, Verdict]] = defaultdict(dict)
     for verdict in sorted(current_verdicts(verdicts), key=lambda v: (v.decided_at, v.verdict_id)):
-        folded[verdict.region_id] = verdict
-    return dict(sorted(folded.items()))
+        words = last_words[verdict.region_id]
+        words.pop(verdict.annotator, None)  # so that the order is that of the last words
+        words[verdict.annotator] = verdict
+    return {region: _held(list(words.values())) for region, words in sorted(last_words.items())}
+
+
+def _held(words: Sequence[Verdict]) -> Verdict:
+    """Of the last words of stewards, by time, the one that holds."""
+    counts = Counter(verdict.category for verdict in words)
+    return max(enumerate(words), key=lambda item: (counts[item[1].category], item[0]))[1]

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Column, Table
 
 from lae_tasks.night import Night, labelled, text_embedder
+from lae_tasks.routing.rules import Rule
 from lae_tasks.stages import route
 
 
@@ -35,18 +36,18 @@ def dry_run(night: Night) -> list[RuleCount]:
         ContractError: If the night's classify is not committed.
         LaeError: What reading the tables raises.
     """
-    rows = labelled(night)
+    rows, calibration = labelled(night)
     config, vocabulary = night.config.route, night.config.vocabulary
     embedder = text_embedder(night.config.classify, night.config.threads)
     ledger = route.merged_names(rows, embedder, vocabulary, config)
-    seen = route.candidates(rows, ledger, vocabulary, config)
+    seen = route.candidates(rows, ledger, vocabulary, config, calibration)
     decided = route.decide(seen, config)
     taken = decided.rows_of_rule()
     found = [
         RuleCount(
             rule=rule.rule,
             then=rule.then.value,
-            parameters=rule.model_dump(exclude={"rule", "then"}, exclude_none=True),
+            parameters=_parameters(rule),
             alone=int(rule.holds(seen).sum()),
             in_order=count,
         )
@@ -57,6 +58,13 @@ def dry_run(night: Night) -> list[RuleCount]:
     found.append(RuleCount("duplicate", "reject", suppression, None, duplicate))
     found.append(RuleCount("confident", "accept", {}, None, confident))
     return found
+
+
+def _parameters(rule: Rule) -> dict[str, Any]:
+    shown = rule.model_dump(exclude={"rule", "then"}, exclude_none=True)
+    if not rule.until_calibrated:
+        del shown["until_calibrated"]
+    return shown
 
 
 def as_table(counts: list[RuleCount]) -> Table:

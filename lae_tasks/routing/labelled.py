@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lae_tasks.accounts import Output
-from lae_tasks.contracts import Label, Region, Scene, Tile
+from lae_tasks.contracts import Calibration, Label, Region, Scene, Tile
 from lae_tasks.errors import ContractError
 from lae_tasks.imagery.georeference import place_of
 from lae_tasks.naming.vocabulary import Vocabulary
@@ -198,14 +198,16 @@ class Candidates:
 
     Attributes:
         category: The canonical names; none where a region was not recognized.
-        confidence: The score that the config names; NaN where it is not known, 1 where the name
-            was imported.
+        confidence: P(right) by the calibration; without one, the score that the config names, NaN
+            where it is not known. 1 where the name was imported.
+        calibration: What was learned from verdicts; None until there are enough.
     """
 
     rows: LabelledRegions
     category: Names
     confidence: Numbers
     vocabulary: Vocabulary
+    calibration: Calibration | None = None
 
 
 def read_labelled(

@@ -30,6 +30,7 @@ class Rule(BaseModel, ABC):
     Attributes:
         rule: Its name.
         then: What becomes of a region that it holds for.
+        until_calibrated: It holds only until there is a calibration, which weighs what it looks at.
         says: The reason, in words, with places for its parameters.
         reads: Columns of labels and regions that it looks at, beside those that are always read.
     """
@@ -40,6 +41,7 @@ class Rule(BaseModel, ABC):
 
     rule: str
     then: Outcome
+    until_calibrated: bool = False
 
     @abstractmethod
     def holds(self, seen: "Candidates") -> Flags:
@@ -133,6 +135,26 @@ class Unscored(Rule):
         """Without the score."""
         by_decision = self.score == "confidence"
         return np.isnan(seen.confidence if by_decision else seen.rows.numbers(self.score))
+
+
+class Uncertain(Rule):
+    """Too few of its like were right.
+
+    Attributes:
+        at: What the decision's score has to reach until there is a calibration: the paper's rule.
+    """
+
+    says = "what verdicts say of its like is below the target, or without verdicts {at:g}"
+    rule: Literal["uncertain"] = "uncertain"
+    then: Outcome = Outcome.REVIEW
+    at: Share = 0.9
+
+    def holds(self, seen: "Candidates") -> Flags:
+        """By P(right) and the calibration's threshold; without one, by the score."""
+        calibration = seen.calibration
+        if calibration is None:
+            return np.asarray(seen.confidence < self.at)
+        return ~seen.rows.imported & (seen.confidence < calibration.accept_at)
 
 
 class ClipDisagrees(Rule):
@@ -329,6 +351,7 @@ _AnyRule = (
     | LikelihoodBelow
     | TokenConfidenceBelow
     | Unscored
+    | Uncertain
     | ClipDisagrees
     | Monochrome
     | TooSmall

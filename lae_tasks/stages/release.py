@@ -21,7 +21,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from lae_tasks.config import Config
@@ -33,6 +33,7 @@ from lae_tasks.releases.diff import Diff, diff_coco, next_version
 from lae_tasks.releases.manifest import (
     LATEST_KEY,
     CategoryEntry,
+    PrecisionEntry,
     ReleaseFile,
     ReleaseManifest,
     folder,
@@ -43,9 +44,11 @@ from lae_tasks.releases.manifest import (
     version_number,
 )
 from lae_tasks.releases.pull import encode_manifest
+from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
+from lae_tasks.trust.audit import CONFIDENCE, measure
 
 logger = logging.getLogger(__name__)
 
@@ -180,9 +183,27 @@ def _draft(
         model_revisions={
             stage: tuple(sorted(names)) for stage, names in state.model_revisions.items()
         },
+        precision=_precision(dataset, state, config),
         diff=diff.counts() if parent else {},
         validation_key=report.key,
         files=(),
+    )
+
+
+def _precision(dataset: Dataset, state: State, config: Config) -> tuple[PrecisionEntry, ...]:
+    """What the audit says of the objects that are in as the engine decided them."""
+    unseen = {each.region_id for each in dataset.annotations if each.source != STEWARD}
+    overall, by_category = measure(
+        (state.decisions[region_id] for region_id in unseen),
+        state.decisions.values(),
+        fold_verdicts(state.verdicts.values()),
+        state.review_items,
+        config.vocabulary.spelled,
+    )
+    found = ([(None, overall)] if overall else []) + list(by_category.items())
+    return tuple(
+        PrecisionEntry(category=category, confidence=CONFIDENCE, **asdict(its))
+        for category, its in found
     )
 
 

@@ -3,7 +3,6 @@
 All of it is done on whole columns: a night may have millions of labels.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,15 +12,18 @@ import pyarrow as pa
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Decision, Merge, Outcome
+from lae_tasks.contracts import Calibration, Decision, Merge, Outcome
 from lae_tasks.naming.merging import merge_names
 from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.phrases import is_name
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.regions.duplicates import Shapes, duplicates
+from lae_tasks.routing import looks
 from lae_tasks.routing.labelled import Candidates, Flags, Index, LabelledRegions, Names
 from lae_tasks.runner import Columns
 from lae_tasks.schema import arrow_schema
+from lae_tasks.trust.calibration import probabilities
+from lae_tasks.trust.features import READS, features
 
 STAGE = "route"
 
@@ -31,6 +33,7 @@ def run(
     embedder: TextEmbedder | None,
     vocabulary: Vocabulary,
     config: RouteConfig,
+    calibration: Calibration | None = None,
 ) -> Columns:
     """Decides every label of a night.
 
@@ -43,13 +46,14 @@ def run(
         embedder: CLIP, which tells near-synonyms; None merges names by their form only.
         vocabulary: The data set's names.
         config: The stage's settings.
+        calibration: What was learned from verdicts on what the same models made; None if too few.
 
     Returns:
         A Decision for each label, in their order; a Merge for each name that was said; a counter
         for each outcome and rule, such as `reject duplicate`.
     """
     ledger = merged_names(rows, embedder, vocabulary, config)
-    seen = candidates(rows, ledger, vocabulary, config)
+    seen = candidates(rows, ledger, vocabulary, config, calibration)
     decided = decide(seen, config)
     merges = [merge.model_dump(mode="json") for merge in ledger]
     tables = (
@@ -59,9 +63,11 @@ def run(
     return Columns(rows.region_id, tables, decided.counts())
 
 
-def columns(config: RouteConfig) -> set[str]:
-    """The columns of labels and regions that the settings look at."""
-    needed = {config.score}.union(*(rule.reads for rule in config.rules))
+def columns(config: RouteConfig, calibration: Calibration | None = None) -> set[str]:
+    """The columns of labels and regions that are looked at."""
+    needed = {config.score, *looks.READS}.union(*(rule.reads for rule in config.rules))
+    if calibration:
+        needed.update(READS)
     return needed | {"area_px", "mask_rle"} if _compares_masks(config) else needed
 
 
@@ -83,15 +89,24 @@ def merged_names(
 
 
 def candidates(
-    rows: LabelledRegions, ledger: Sequence[Merge], vocabulary: Vocabulary, config: RouteConfig
+    rows: LabelledRegions,
+    ledger: Sequence[Merge],
+    vocabulary: Vocabulary,
+    config: RouteConfig,
+    calibration: Calibration | None = None,
 ) -> Candidates:
     """The rows with what the rules look at beside their columns."""
     canonical = {merge.name: merge.canonical for merge in ledger}
+    if calibration:
+        confidence = probabilities(calibration, features(rows)).round(4)
+    else:
+        confidence = rows.numbers(config.score)
     return Candidates(
         rows=rows,
         category=rows.names("category_said").mapped(lambda name: canonical.get(name, name)),
-        confidence=np.where(rows.imported, 1.0, rows.numbers(config.score)),
+        confidence=np.where(rows.imported, 1.0, confidence),
         vocabulary=vocabulary,
+        calibration=calibration,
     )
 
 
@@ -142,7 +157,9 @@ def decide(seen: Candidates, config: RouteConfig) -> Decided:
     )
     taken = np.full(len(seen.rows), confident, dtype=np.int32)
     for number in reversed(range(len(config.rules))):
-        taken[config.rules[number].holds(seen)] = number
+        rule = config.rules[number]
+        if not (seen.calibration and rule.until_calibrated):
+            taken[rule.holds(seen)] = number
     taken[_duplicates(seen, Decided(rules, taken), config)] = duplicate
     return Decided(rules, taken)
 
@@ -172,10 +189,10 @@ def _decisions(
     seen: Candidates, decided: Decided, ledger: Sequence[Merge], config: RouteConfig
 ) -> pa.Table:
     rows = seen.rows
-    accepted = np.flatnonzero(decided.where(Outcome.ACCEPT))
-    in_audit = np.zeros(len(rows), dtype=bool)
-    in_audit[accepted] = _drawn(rows.region_id.take(pa.array(accepted)), config)
-    sources = [f"none:{config.score}", "imported"]
+    accepted, doubtful = decided.where(Outcome.ACCEPT), decided.where(Outcome.REVIEW)
+    share = config.audit_share if seen.calibration else max(config.audit_share, config.learn_share)
+    strata = looks.strata(seen, accepted, doubtful)
+    known = seen.calibration.calibration_id if seen.calibration else f"none:{config.score}"
     columns = {
         "region_id": rows.region_id,
         "tile_id": _strings(rows.names("tile_id")),
@@ -185,9 +202,12 @@ def _decisions(
         "reason": decided.column(2),
         "category": _strings(seen.category),
         "confidence": np.nan_to_num(seen.confidence),
-        "calibration": pa.DictionaryArray.from_arrays(rows.imported.astype(np.int8), sources),
+        "calibration": pa.DictionaryArray.from_arrays(
+            rows.imported.astype(np.int8), [known, "imported"]
+        ),
         "candidates": _offered(seen, ledger, config.max_candidates),
-        "in_audit": in_audit,
+        "drawn": looks.drawn(rows.region_id, strata, share, config.audit_seed),
+        "priority": looks.worth(seen, accepted),
     }
     return pa.table({name: columns[name] for name in Decision.model_fields})
 
@@ -195,15 +215,6 @@ def _decisions(
 def _strings(names: Names) -> pa.DictionaryArray:
     index = pa.array(names.index, mask=names.index < 0)
     return pa.DictionaryArray.from_arrays(index, pa.array(names.distinct, type=pa.string()))
-
-
-def _drawn(region_ids: pa.ChunkedArray, config: RouteConfig) -> list[bool]:
-    """A draw that depends on seed and region only, so that a rerun draws the same."""
-    # Digests are spread evenly over all numbers of 256 bits, and compare as these do.
-    limit = min(int(config.audit_share * 2**64), 2**64 - 1).to_bytes(8, "big")
-    seed = f"{config.audit_seed}|".encode()
-    names = region_ids.cast(pa.binary()).to_pylist()
-    return [hashlib.sha256(seed + name).digest() < limit for name in names]
 
 
 def _offered(seen: Candidates, ledger: Sequence[Merge], limit: int) -> pa.ListArray:

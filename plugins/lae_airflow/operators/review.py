@@ -158,3 +158,19 @@ class CollectOperator(ReviewOperator):
         batch = f"{manifest.night}-{manifest.shard}"
         self.announce(context, batch, {"verdicts": manifest.outputs[0].rows} | manifest.counts)
         return f"{store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
+
+
+class CalibrateOperator(EngineOperator):
+    """Learns from all verdicts, if enough new ones are in; skips if not."""
+
+    def execute(self, context: Context) -> str:
+        """The URI of the calibration's manifest."""
+        from lae_tasks.stages.calibrate import calibrate
+
+        engine = self.engine()
+        store, today = engine.store, datetime.now(UTC).date().isoformat()
+        done = calibrate(store, engine.config, today)
+        self.log.info("%s", done.as_text())
+        if done.manifest is None:
+            raise AirflowSkipException(done.as_text())
+        return f"{store.uri}/runs/{done.manifest.stage}/{today}/{done.manifest.shard}.json"

@@ -23,7 +23,12 @@ from lae_airflow.operators.night import (
     StageOperator,
 )
 from lae_airflow.operators.release import ReleaseOperator
-from lae_airflow.operators.review import CollectOperator, ReviewPushOperator, VerdictsSensor
+from lae_airflow.operators.review import (
+    CalibrateOperator,
+    CollectOperator,
+    ReviewPushOperator,
+    VerdictsSensor,
+)
 from lae_airflow.triggers.verdicts import FAILED, NOTHING
 
 from demo.scenes import write_world
@@ -153,3 +158,9 @@ def test_operators_survive_serialization(operator: Any) -> None:
     assert again.has_retry_policy
     for name in operator.template_fields:
         assert getattr(again, name) == getattr(operator, name)
+
+
+def test_calibrating_is_skipped_until_there_is_enough_to_learn_from(folder: Path) -> None:
+    operator = CalibrateOperator(task_id="calibrate")
+    with pytest.raises(AirflowSkipException, match="no night was routed yet"):
+        operator.execute(make_context())

@@ -296,6 +296,31 @@ def test_fold_keeps_the_latest_in_any_order(steward: Steward) -> None:
     assert list(folded) == sorted(folded)
 
 
+def test_of_several_stewards_most_have_the_say(steward: Steward) -> None:
+    steward.choose(0, "reject")
+    one = read(steward)[0]
+    accepted = one.model_copy(update={"action": VerdictAction.ACCEPT, "category": "ship"})
+
+    def said(verdict: Verdict, who: str, at: int) -> Verdict:
+        return verdict.model_copy(
+            update={
+                "verdict_id": f"{who}{at}",
+                "annotator": who,
+                "annotation_id": ord(who[0]),
+                "decided_at": f"2026-01-01T00:00:{at:02d}Z",
+            }
+        )
+
+    history = [said(accepted, "anna", 1), said(accepted, "bo", 2), said(one, "cy", 3)]
+    assert fold_verdicts(history)[one.region_id].verdict_id == "bo2"
+    # As many say one thing as another: the latest holds.
+    assert fold_verdicts(history[1:])[one.region_id].verdict_id == "cy3"
+    # Bo has thought again; only the last word of each counts.
+    again = [*history, said(one, "bo", 4)]
+    assert fold_verdicts(again)[one.region_id].verdict_id == "bo4"
+    assert fold_verdicts(again[::-1]) == fold_verdicts(again)
+
+
 def test_an_edited_annotation_replaces_its_former_version_whole(steward: Steward) -> None:
     draw(steward, "new-1", (400, 400, 440, 430), "ship")
     steward.choose(0, "reject")

@@ -231,6 +231,12 @@ CASES: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
         "the vocabulary does not have the name",
     ),
     ("new_category", {"category_said": "barge"}, {"category_said": None}, ""),
+    (
+        {"rule": "uncertain", "at": 0.8},
+        {"likelihood_said": 0.79},
+        {"likelihood_said": 0.8},
+        "what verdicts say of its like is below the target, or without verdicts 0.8",
+    ),
 ]
 
 

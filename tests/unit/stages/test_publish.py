@@ -60,6 +60,26 @@ def test_the_first_release(world):
         assert picture.removeprefix("releases/v1.0.0/") in card
 
 
+def test_a_release_says_how_right_it_is_by_what_was_drawn_at_random(world):
+    world.add_scene(4)
+    ids = world.region_ids()
+    for number, region_id in enumerate(ids[:8]):
+        decision = world.state.decisions[region_id]
+        world.state.decisions[region_id] = decision.model_copy(update={"drawn": number < 6})
+        # Those that were not drawn were asked about for another reason: they say nothing.
+        wrong = number in (0, 6, 7)
+        world.judge(region_id, VerdictAction.REJECT if wrong else VerdictAction.ACCEPT)
+    manifest = publish_world(world).manifest
+    (overall,) = manifest.precision
+    assert (overall.category, overall.audited, overall.right) == (None, 6, 5)
+    assert overall.unseen == len(ids) - 8
+    assert overall.precision == pytest.approx(5 / 6)
+    assert overall.low < overall.precision < overall.high
+    card = world.store.read("releases/v1.0.0/README.md").decode()
+    assert f"83.3 % ({100 * overall.low:.1f} to {100 * overall.high:.1f} %)" in card
+    assert f"of the {overall.unseen} objects that nobody has looked at" in card
+
+
 def test_a_night_that_is_run_again_makes_no_version(world):
     world.state.unfinished.append("2026-11-22")
     with pytest.raises(UnfinishedNightError, match="2026-11-22 ran again"):

@@ -1,6 +1,7 @@
 """Route: the first rule that holds decides, names are merged, duplicates go across tiles."""
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 
 from lae_tasks.config import Measure, RouteConfig
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
+from lae_tasks.contracts import Calibration, Decision, Label, Merge, Outcome, Region
 from lae_tasks.geometry import decode_mask, encode_mask
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.tasks import category_shown
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
-from tests.records import labelled, make_label, make_region
+from lae_tasks.trust.features import FEATURES
+from tests.records import labelled, make_calibration, make_label, make_region
 from tests.unit.regions.test_duplicates import moored, suppress_one_by_one
 
 #: Those of the demo.
@@ -35,19 +37,30 @@ RULES: list[Any] = [
     "clip_disagrees",
     {"rule": "token_confidence_below", "at": 0.9},
 ]
-CONFIG: dict[str, Any] = {"score": "token_confidence", "rules": RULES, "audit_share": 0.0}
+CONFIG: dict[str, Any] = {
+    "score": "token_confidence",
+    "rules": RULES,
+    "audit_share": 0.0,
+    "learn_share": 0.0,
+}
 
 
-def run(labels: list[Label], regions: list[Region], vocabulary: Any = (), **config: Any) -> Columns:
+def run(
+    labels: list[Label],
+    regions: list[Region],
+    vocabulary: Any = (),
+    calibration: Calibration | None = None,
+    **config: Any,
+) -> Columns:
     settings = RouteConfig.model_validate(CONFIG | config)
     rows = labelled(labels, regions)
-    return route.run(rows, None, Vocabulary.model_validate(vocabulary), settings)
+    return route.run(rows, None, Vocabulary.model_validate(vocabulary), settings, calibration)
 
 
 def decide(
-    labels: list[Label], regions: list[Region], vocabulary: Any = (), **config: Any
+    labels: list[Label], regions: list[Region], vocabulary: Any = (), **values: Any
 ) -> dict[str, Decision]:
-    rows = run(labels, regions, vocabulary, **config).tables[0].to_pylist()
+    rows = run(labels, regions, vocabulary, **values).tables[0].to_pylist()
     return {row["region_id"]: Decision.model_validate(row) for row in rows}
 
 
@@ -273,23 +286,90 @@ def test_what_no_region_may_bear_is_not_offered(said: str) -> None:
     assert category_shown(found) == "boat"
 
 
-def test_the_audit_is_drawn_from_the_accepted_the_same_way_each_time() -> None:
-    labels = [make_label(f"r{i}") for i in range(400)]
-    labels.append(make_label("doubt", token_confidence=0.5))
-    regions = [region(f"r{i}", bbox_xyxy_px=(i, i % 7, i + 1, i % 7 + 1)) for i in range(400)]
-    regions.append(region("doubt"))
-    first = decide(labels, regions, audit_share=0.1)
-    drawn = {k for k, v in first.items() if v.in_audit}
-    assert 20 < len(drawn) < 60
-    assert "doubt" not in drawn
-    again = decide(labels[::-1], regions, audit_share=0.1)
-    assert drawn == {k for k, v in again.items() if v.in_audit}
-    assert drawn != {
-        k for k, v in decide(labels, regions, audit_share=0.1, audit_seed=1).items() if v.in_audit
+def test_a_sample_of_each_category_and_of_what_is_in_doubt_is_drawn_the_same_way_each_time() -> (
+    None
+):
+    sizes = {"ship": 200, "barge": 150, "buoy": 3}
+    named = [(name, f"{name}{i}") for name, size in sizes.items() for i in range(size)]
+    labels = [make_label(key, category_said=name) for name, key in named]
+    labels += [make_label(f"doubt{i}", token_confidence=0.5) for i in range(40)]
+    labels += [make_label(f"wrong{i}", token_confidence=0.1) for i in range(40)]
+    regions = [
+        region(label.region_id, bbox_xyxy_px=(i, i % 7, i + 1, i % 7 + 1))
+        for i, label in enumerate(labels)
+    ]
+
+    def drawn(rows: list[Label], **values: Any) -> set[str]:
+        return {k for k, v in decide(rows, regions, **values).items() if v.drawn}
+
+    first = drawn(labels, audit_share=0.1)
+    counts = Counter(key.rstrip("0123456789") for key in first)
+    assert counts == {"ship": 20, "barge": 15, "buoy": 1, "doubt": 4}
+    assert drawn(labels[::-1], audit_share=0.1) == first
+    assert drawn(labels, audit_share=0.1, audit_seed=1) != first
+    assert drawn(labels, audit_share=0.0) == set()
+    assert drawn(labels, audit_share=0.05, learn_share=0.1) == first  # there is no calibration
+    assert len(drawn(labels, audit_share=1.0)) == 393
+    audit = [v for v in decide(labels, regions, audit_share=0.1).values() if v.in_audit]
+    assert {v.region_id for v in audit} == {key for key in first if not key.startswith("doubt")}
+
+
+def test_a_look_is_worth_most_where_the_engine_knows_least() -> None:
+    labels = [
+        *(make_label(f"sure{i}", token_confidence=0.99) for i in range(30)),
+        make_label("even", token_confidence=0.5),
+        make_label("rare", category_said="buoy", token_confidence=0.99),
+        make_label("contested", token_confidence=0.99, clip_agrees=False),
+    ]
+    regions = [
+        region(label.region_id, bbox_xyxy_px=(20 * i, 0, 20 * i + 10, 10))
+        for i, label in enumerate(labels)
+    ]
+    found = decide(labels, regions)
+    ranks = sorted(found, key=lambda key: -found[key].priority)
+    assert ranks[:3] == ["even", "contested", "rare"]
+    new = decide(labels, regions, ["ship"])
+    assert new["rare"].priority > found["rare"].priority
+
+
+def made_up(accept_at: float) -> Calibration:
+    """Which looks at nothing but the token confidence, and takes it as it is."""
+    weights = [0.0] * len(FEATURES)
+    weights[FEATURES.index("token confidence (logit)")] = 1.0
+    zeros, ones = (0.0,) * len(FEATURES), (1.0,) * len(FEATURES)
+    return make_calibration(weights=tuple(weights), means=zeros, scales=ones, accept_at=accept_at)
+
+
+def test_a_calibration_decides_from_which_probability_on_regions_are_accepted() -> None:
+    shares = {"r1": 0.55, "r2": 0.65, "r3": 0.97}
+    labels = [make_label(key, token_confidence=share) for key, share in shares.items()]
+    labels.append(make_label("r4", token_confidence=None))
+    regions = [
+        region(key, bbox_xyxy_px=(20 * i, 0, 20 * i + 10, 10))
+        for i, key in enumerate((*shares, "r4"))
+    ]
+    regions.append(region("r5", bbox_xyxy_px=(200, 0, 210, 10), prompt_category="ship"))
+    labels.append(make_label("r5", token_confidence=None))
+    rules = ["unrecognized", "imported", "uncertain"]
+
+    def outcomes(calibration: Calibration | None) -> dict[str, str]:
+        found = decide(labels, regions, rules=rules, calibration=calibration)
+        names = {v.calibration for v in found.values()}
+        assert names == {
+            calibration.calibration_id if calibration else "none:token_confidence",
+            "imported",
+        }
+        return {key: v.outcome.value for key, v in found.items()}
+
+    assert outcomes(made_up(0.6)) == {
+        "r1": "review",
+        "r2": "accept",
+        "r3": "accept",
+        "r4": "review",
+        "r5": "accept",
     }
-    for share in (0.0, 1.0):
-        found = decide(labels, regions, audit_share=share).values()
-        assert sum(v.in_audit for v in found) == share * 400
+    # Too few verdicts: the paper's rule.
+    assert [outcomes(None)[key] for key in ("r2", "r3")] == ["review", "accept"]
 
 
 def test_what_datasets_call_things_is_kept_and_joined() -> None:
@@ -360,12 +440,13 @@ def test_a_night_is_what_rules_and_suppression_say_one_by_one(seed: int, measure
         imported = [each.rule == "imported" for each in found]
         kept = suppress_one_by_one(boxes, scores, 0.3, measure, masks, imported)
         for index in set(range(len(names))) - set(kept):
-            change = {"outcome": Outcome.REJECT, "rule": "duplicate", "in_audit": False}
+            change = {"outcome": Outcome.REJECT, "rule": "duplicate", "drawn": False}
             expected[names[index]] = found[index].model_copy(update=change)
     decided = decide(labels, regions, nms_iou=0.3, nms_measure=measure)
-    # In the order of the labels, too.
-    told = [(k, v.model_copy(update={"reason": ""})) for k, v in decided.items()]
-    assert told == [(k, v.model_copy(update={"reason": ""})) for k, v in expected.items()]
+    # In the order of the labels, too. What a look is worth depends on what else is there.
+    blank = {"reason": "", "priority": 0.0}
+    told = [(k, v.model_copy(update=blank)) for k, v in decided.items()]
+    assert told == [(k, v.model_copy(update=blank)) for k, v in expected.items()]
     rules = {each.rule for each in decided.values()}
     assert {"duplicate", "imported", "confident", "seen_in_part", "monochrome"} <= rules
 

@@ -1,0 +1,130 @@
+"""From what is known of a region to the probability that its category and box are right.
+
+Logistic regression over standardized features, by scikit-learn. What it learned are a few numbers,
+so a fitted calibration is a small record that can be read, compared and kept; no pickle.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from lae_tasks.contracts import Calibration
+from lae_tasks.trust.features import FEATURES
+from lae_tasks.trust.risk_control import lowest_threshold
+
+Numbers = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_FOLDS = 5
+#: Bins of the reliability diagram, of as many held-out verdicts each.
+_BINS = 10
+
+
+def probabilities(calibration: Calibration, rows: Numbers) -> Numbers:
+    """P(right) of each row of features, (n,).
+
+    Raises:
+        ValueError: If the calibration was fitted on other features.
+    """
+    if calibration.features != FEATURES:
+        raise ValueError(f"calibration {calibration.calibration_id} was fitted on other features")
+    standardized = (rows - np.array(calibration.means)) / np.array(calibration.scales)
+    return np.asarray(expit(standardized @ np.array(calibration.weights) + calibration.intercept))
+
+
+def fit(
+    rows: Numbers,
+    right: Flags,
+    drawn: Flags,
+    groups: npt.NDArray[np.int64],
+    *,
+    night: str,
+    model_revision: str,
+    target_precision: float,
+    confidence: float,
+) -> tuple[Calibration, Numbers] | None:
+    """Fits a calibration and chooses the score from which on regions are accepted.
+
+    All verdicts teach it. The threshold and the reliability come from those alone whose regions
+    were drawn at random, by what is said of them where they were not learned from: five-fold cross
+    validation, scenes kept whole.
+
+    Args:
+        rows: Features of the regions with a verdict, (n, len(FEATURES)).
+        right: Whether each was right; both must occur.
+        drawn: Whether each was drawn at random.
+        groups: Numbers of their scenes; two at least.
+        night: `yyyy-mm-dd`, when it is fitted.
+        model_revision: Of the models that gave the features.
+        target_precision: What the accepted shall reach.
+        confidence: With which they shall.
+
+    Returns:
+        The calibration, and the held-out P(right) of each row; None if no P(right) reaches the
+        target.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
+    held_out: Numbers = cross_val_predict(
+        model, rows, right, groups=groups, cv=folds, method="predict_proba"
+    )[:, 1]
+    threshold = lowest_threshold(held_out[drawn], right[drawn], target_precision, confidence)
+    if threshold is None:
+        return None
+    model.fit(rows, right)
+    scaler, regression = model[0], model[1]
+    said, were, counts = reliability(held_out[drawn], right[drawn])
+    fitted = Calibration(
+        calibration_id="",
+        night=night,
+        model_revision=model_revision,
+        features=FEATURES,
+        means=tuple(scaler.mean_.tolist()),
+        scales=tuple(scaler.scale_.tolist()),
+        weights=tuple(regression.coef_[0].tolist()),
+        intercept=float(regression.intercept_[0]),
+        verdicts=len(right),
+        right=int(right.sum()),
+        drawn=int(drawn.sum()),
+        target_precision=target_precision,
+        confidence=confidence,
+        accept_at=threshold.score,
+        above=threshold.verdicts,
+        above_right=threshold.right,
+        bins_said=said,
+        bins_right=were,
+        bins_count=counts,
+        calibration_error=calibration_error(said, were, counts),
+    )
+    digest = hashlib.sha256(fitted.model_dump_json().encode()).hexdigest()[:16]
+    return fitted.model_copy(update={"calibration_id": digest}), held_out
+
+
+def reliability(
+    said: Numbers, right: Flags
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+    """Of bins with equally many rows: the mean of what was said, the share right, the count."""
+    order = np.argsort(said, kind="stable")
+    bins = [part for part in np.array_split(order, min(_BINS, max(1, len(said)))) if len(part)]
+    return (
+        tuple(float(said[part].mean()) for part in bins),
+        tuple(float(right[part].mean()) for part in bins),
+        tuple(len(part) for part in bins),
+    )
+
+
+def calibration_error(
+    said: tuple[float, ...], right: tuple[float, ...], counts: tuple[int, ...]
+) -> float:
+    """Expected calibration error over bins (Naeini, Cooper, Hauskrecht, AAAI 2015)."""
+    if not counts:
+        return 0.0
+    gaps = np.abs(np.subtract(said, right))
+    return float(np.average(gaps, weights=counts))

@@ -1,0 +1,220 @@
+"""Calibrate: verdicts on one night teach what the next one accepts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lae_tasks.accounts import Done, Manifest
+from lae_tasks.config import Config
+from lae_tasks.contracts import (
+    Assignment,
+    BoxPx,
+    Decision,
+    Judgement,
+    Label,
+    Record,
+    Region,
+    ReviewItem,
+    Scene,
+    Tile,
+    Verdict,
+    VerdictAction,
+)
+from lae_tasks.night import Night, run_stage
+from lae_tasks.routing.dry_run import dry_run
+from lae_tasks.runner import Work, run
+from lae_tasks.stages.calibrate import calibrate, latest
+from lae_tasks.state import digest_of, load_state
+from lae_tasks.storage import LocalStorage, Storage
+from lae_tasks.tables import read_table
+from tests.records import make_label, make_region, make_scene, make_tile
+
+REGIONS = 400
+WINDOW_PX = (0, 0, 1000, 1000)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Storage:
+    return LocalStorage(tmp_path / "store")
+
+
+def a_night(store: Storage, name: str, **route: object) -> Night:
+    rules = ["unrecognized", "imported", {"rule": "uncertain", "at": 0.9}]
+    settings = {
+        "score": "token_confidence",
+        "rules": rules,
+        "learn_share": 0.8,
+        "audit_share": 0.3,
+    } | route
+    config = Config(preset="demo", raw=store.uri, store=store.uri, route=settings)
+    return Night(night=name, config=config, raw=store, store=store)
+
+
+def commit(
+    night: Night,
+    stage: str,
+    inputs: tuple[str, ...],
+    tables: dict[type[Record], list[Record]],
+    revision: str | None = None,
+) -> Manifest:
+    shard = "all" if stage == "ingest" else "0000"
+    work = Work(stage, night.night, shard, tuple(tables), "", inputs, revision)
+    outputs = [record for records in tables.values() for record in records]
+    return run(night.store, work, ["x"], [Done("x", outputs)])
+
+
+def make_up(night: Night, seed: int, revision: str = "m1") -> None:
+    """Commits a night of regions that are right as often as their token confidence says."""
+    scenes = [make_scene(scene_id=f"{seed}-{n}", raw_key=f"{seed}-{n}.tif") for n in range(4)]
+    plan = [Assignment(scene_id=scene.scene_id, shard="0000") for scene in scenes]
+    commit(night, "ingest", (), {Scene: [*scenes], Assignment: [*plan]})
+    tiles = [make_tile(WINDOW_PX, scene_id=scene.scene_id) for scene in scenes]
+    regions: list[Record] = []
+    labels: list[Record] = []
+    shares = np.random.default_rng(seed).beta(6, 0.6, REGIONS)
+    for number, share in enumerate(shares.round(4).tolist()):
+        tile = tiles[number % 4]
+        x, y = 40 * (number // 4 % 20), 40 * (number // 80)
+        region_id = f"{seed}-r{number}"
+        box = {"bbox_xyxy_px": (x, y, x + 20, y + 10), "area_px": 200}
+        regions.append(
+            make_region(region_id=region_id, tile_id=tile.tile_id, scene_id=tile.scene_id, **box)
+        )
+        labels.append(make_label(region_id, token_confidence=share))
+    made: tuple[str, ...] = (digest_of(scene.scene_id for scene in scenes),)
+    digests: tuple[str, ...] = ()
+    tables: dict[str, dict[type[Record], list[Record]]] = {
+        "tile": {Tile: [*tiles]},
+        "segment": {Region: regions},
+        "classify": {Label: labels},
+    }
+    for stage, kinds in tables.items():
+        manifest = commit(night, stage, made, kinds, None if stage == "tile" else revision)
+        digests += tuple(output.sha256 for output in manifest.tables)
+        made = digests
+
+
+def review(night: Night, seed: int, only: int = REGIONS) -> None:
+    """A steward decides what was drawn: right as often as its token confidence says."""
+    state = load_state(night.store, night.night)
+    generator = np.random.default_rng(seed)
+    items: list[ReviewItem] = []
+    verdicts: list[Verdict] = []
+    for decision in [d for d in state.decisions.values() if d.drawn][:only]:
+        region, label = state.regions[decision.region_id], state.labels[decision.region_id]
+        share = label.token_confidence or 0.0
+        action = VerdictAction.ACCEPT if generator.random() < share else VerdictAction.REJECT
+        item, verdict = judge(region, decision, action)
+        items.append(item)
+        verdicts.append(verdict)
+    for stage, kind, records in (
+        ("review", ReviewItem, items),
+        ("collect", Verdict, verdicts),
+    ):
+        digest = digest_of(record.record_id for record in records)
+        work = Work(stage, night.night, digest[:16], (kind,), "", (digest,))
+        ids = [record.record_id for record in records]
+        run(night.store, work, ids, [Done(record.record_id, [record]) for record in records])
+
+
+def judge(
+    region: Region, decision: Decision, action: VerdictAction, box: BoxPx | None = None
+) -> tuple[ReviewItem, Verdict]:
+    item = ReviewItem(
+        region_id=region.region_id,
+        task_key="task",
+        tile_id=region.tile_id,
+        scene_id=region.scene_id,
+        window_px=WINDOW_PX,
+        category=decision.category or "",
+        bbox_xyxy_px=region.bbox_xyxy_px,
+    )
+    verdict = Verdict(
+        verdict_id=f"v-{region.region_id}",
+        region_id=region.region_id,
+        tile_id=region.tile_id,
+        scene_id=region.scene_id,
+        task_key="task",
+        task_created_at="2026-01-01T00:00:00Z",
+        annotation_id=1,
+        annotator="anna",
+        decided_at="2026-01-01T01:00:00Z",
+        action=action,
+        category=None if action is VerdictAction.REJECT else decision.category,
+        bbox_xyxy_px=box or region.bbox_xyxy_px,
+        seconds=None,
+    )
+    return item, verdict
+
+
+def test_the_next_night_uses_what_verdicts_taught(store: Storage) -> None:
+    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
+    make_up(first, 1)
+    make_up(second, 2)
+    run_stage(first, "route")
+    assert "0 of 105 verdicts" in calibrate(store, first.config, "2026-01-01").why
+    review(first, 1)
+    done = calibrate(store, first.config, "2026-01-01")
+    assert done.manifest and done.calibration and not done.why
+    judged = read_table(store, done.manifest.outputs[0], Judgement)
+    assert len(judged) == done.calibration.verdicts > 300
+    assert all(each.drawn for each in judged)
+    assert "are accepted, which reaches 0.95 with confidence 0.9" in done.as_text()
+
+    run_stage(second, "route")
+    decisions = load_state(store, "2026-01-02").decisions.values()
+    assert {d.calibration for d in decisions} == {done.calibration.calibration_id}
+    for decision in decisions:
+        accepted = decision.confidence >= done.calibration.accept_at - 1e-4
+        assert (decision.outcome == "accept") == accepted
+    # It is found by the dry run, too; and not by the night on which it was fitted.
+    assert {c.rule: c.in_order for c in dry_run(second)}["confident"] == sum(
+        d.outcome == "accept" for d in decisions
+    )
+    before = run_stage(first, "route")
+    assert {d.calibration for d in load_state(store, "2026-01-01").decisions.values()} == {
+        "none:token_confidence"
+    }
+    assert run_stage(first, "route") == before
+
+
+def test_it_waits_for_enough_new_verdicts(store: Storage) -> None:
+    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
+    make_up(first, 1)
+    run_stage(first, "route")
+    review(first, 1, only=50)
+    few = calibrate(store, first.config, "2026-01-01")
+    assert few.manifest is None
+    assert few.why == "50 of 105 verdicts on regions that were drawn at random are in"
+    review(first, 1)
+    once = calibrate(store, first.config, "2026-01-01").calibration
+    again = calibrate(store, first.config, "2026-01-02")
+    assert (again.calibration, again.why) == (once, "0 verdicts are new, it takes 50")
+    make_up(second, 2)
+    run_stage(second, "route")
+    review(second, 2)
+    newer = calibrate(store, first.config, "2026-01-02").calibration
+    assert newer and once and newer.verdicts >= once.verdicts + 50
+    assert latest(store, "2026-01-02", "m1") == once
+    assert latest(store, "2026-01-03", "m1") == newer
+
+
+def test_other_models_learn_anew(store: Storage) -> None:
+    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
+    make_up(first, 1)
+    run_stage(first, "route")
+    review(first, 1)
+    assert calibrate(store, first.config, "2026-01-01").calibration
+    make_up(second, 2, revision="m2")
+    run_stage(second, "route")
+    decisions = load_state(store, "2026-01-02").decisions.values()
+    assert {d.calibration for d in decisions} == {"none:token_confidence"}
+    assert "0 of 105" in calibrate(store, first.config, "2026-01-02").why
+
+
+def test_before_the_first_night_there_is_nothing_to_learn(store: Storage) -> None:
+    found = calibrate(store, a_night(store, "2026-01-01").config, "2026-01-01")
+    assert found.as_text() == (
+        "Nothing fitted: no night was routed yet. The rule `uncertain` goes by its `at`."
+    )
