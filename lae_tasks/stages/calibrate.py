@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from lae_tasks.accounts import Manifest
 from lae_tasks.config import Config
 from lae_tasks.contracts import Calibration, Decision, Judgement, Verdict
+from lae_tasks.errors import ContractError
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.routing.inputs import RouteInputs, route_inputs
 from lae_tasks.routing.labelled import read_labelled
@@ -23,7 +24,7 @@ from lae_tasks.schema import arrow_schema
 from lae_tasks.state import State, digest_of, load_reviews
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_columns, read_table
-from lae_tasks.trust.calibration import fit
+from lae_tasks.trust.calibration import FOLDS, fit
 from lae_tasks.trust.features import FEATURES, READS, features
 from lae_tasks.trust.judgements import is_right
 from lae_tasks.trust.risk_control import verdicts_needed
@@ -31,8 +32,6 @@ from lae_tasks.trust.risk_control import verdicts_needed
 STAGE = "calibrate"
 #: After every night.
 _EVER = "9999-12-31"
-#: Regions that these rules decided are accepted or not by their probability alone.
-_BY_PROBABILITY = ("confident", "uncertain")
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,10 @@ class Judged:
         count = int(self.drawn.sum())
         if count < needed:
             return f"{count} of {needed} verdicts on regions that were drawn at random are in"
-        if self.right.all() or not self.right.any():
-            return f"all {len(self.right)} verdicts say the same"
-        if len(np.unique(self.scenes)) < 2:
-            return "all verdicts are on one scene"
+        # Cross validation leaves scenes out: both must be among what is left, whichever they are.
+        for said, which in ((self.right, "right"), (~self.right, "wrong")):
+            if len(np.unique(self.scenes[said])) <= FOLDS:
+                return f"regions that were {which} are on too few scenes, it takes {FOLDS + 1}"
         return None
 
 
@@ -173,7 +172,10 @@ def read_judged(
     """What stewards have decided; None before the first night."""
     routed: list[tuple[Manifest, RouteInputs]] = []
     for manifest in iter_manifests(store, "route"):
-        inputs = route_inputs(store, manifest.night)
+        try:
+            inputs = route_inputs(store, manifest.night)
+        except ContractError:
+            continue  # it runs again just now; what it had before no longer counts
         if inputs.shards and manifest.inputs == inputs.digests:
             routed.append((manifest, inputs))
     if not routed:
@@ -185,6 +187,9 @@ def read_judged(
     drawn: list[bool] = []
     scenes: list[str] = []
     known = pa.array(list(verdicts), type=pa.string())
+    # With a calibration, what these rules take is accepted or not by its probability alone.
+    by_probability = {"confident", "uncertain"}
+    by_probability |= {rule.rule for rule in config.route.rules if rule.until_calibrated}
     for manifest, inputs in routed:
         if inputs.model_revision != revision:
             continue
@@ -201,7 +206,7 @@ def read_judged(
             verdict = verdicts[decision["region_id"]]
             ids.append(decision["region_id"])
             scenes.append(decision["scene_id"])
-            drawn.append(decision["drawn"] and decision["rule"] in _BY_PROBABILITY)
+            drawn.append(decision["drawn"] and decision["rule"] in by_probability)
             spelled = config.vocabulary.spelled
             right.append(is_right(verdict, decision["category"], state.review_items, spelled))
     return Judged(

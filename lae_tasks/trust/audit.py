@@ -1,7 +1,8 @@
 """How right the accepted labels are that nobody has looked at, by the random sample that was.
 
-The sample is stratified: each calibration lets through other regions, and other shares of them are
-drawn. Each stratum counts by the objects that nobody has looked at. The interval is Wilson's (E. B.
+The sample is stratified: of each category at least one region of a night is drawn, and each
+calibration lets through other regions. Each category under each calibration counts by its objects
+that nobody has looked at. The interval is Wilson's (E. B.
 Wilson, JASA 1927) for the effective size of a sample with such weights (L. Kish, Survey Sampling,
 1965): the size of a simple random sample that tells as much.
 
@@ -114,14 +115,18 @@ def measure(
     everything = Audit()
     of_category: defaultdict[str, Audit] = defaultdict(Audit)
     counts: Counter[str] = Counter()
-    for decision in unseen:
-        everything.add_unseen(decision.calibration)
+    for decision in sorted(unseen, key=lambda d: d.region_id):
+        everything.add_unseen(_stratum_of(decision))
         of_category[decision.category or ""].add_unseen(decision.calibration)
     for decision in decisions:
         if decision.in_audit and decision.region_id in verdicts:
             right = is_right(verdicts[decision.region_id], decision.category, items, spelled)
-            everything.add_audited(decision.calibration, right)
+            everything.add_audited(_stratum_of(decision), right)
             of_category[decision.category or ""].add_audited(decision.calibration, right)
             counts[decision.category or ""] += 1
     found = {name: of_category[name].precision() for name, n in counts.items() if n >= _ENOUGH}
     return everything.precision(), {name: p for name, p in sorted(found.items()) if p}
+
+
+def _stratum_of(decision: Decision) -> str:
+    return f"{decision.calibration}|{decision.category}"

@@ -17,7 +17,8 @@ from lae_tasks.trust.risk_control import lowest_threshold
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_FOLDS = 5
+#: Of the cross validation.
+FOLDS = 5
 #: Bins of the reliability diagram, of as many held-out verdicts each.
 _BINS = 10
 
@@ -53,9 +54,10 @@ def fit(
 
     Args:
         rows: Features of the regions with a verdict, (n, len(FEATURES)).
-        right: Whether each was right; both must occur.
+        right: Whether each was right.
         drawn: Whether each was drawn at random.
-        groups: Numbers of their scenes; two at least.
+        groups: Numbers of their scenes; right and wrong ones must be on more than FOLDS of them,
+            so that no fold takes all of either.
         night: `yyyy-mm-dd`, when it is fitted.
         model_revision: Of the models that gave the features.
         target_precision: What the accepted shall reach.
@@ -71,10 +73,12 @@ def fit(
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
-    held_out: Numbers = cross_val_predict(
-        model, rows, right, groups=groups, cv=folds, method="predict_proba"
-    )[:, 1]
+    folds = list(GroupKFold(FOLDS).split(rows, right, groups))
+    if any(right[learned].all() or not right[learned].any() for learned, _ in folds):
+        return None  # one fold took all of either
+    held_out: Numbers = cross_val_predict(model, rows, right, cv=folds, method="predict_proba")[
+        :, 1
+    ]
     threshold = lowest_threshold(held_out[drawn], right[drawn], target_precision, confidence)
     if threshold is None:
         return None

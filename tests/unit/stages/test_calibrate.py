@@ -66,7 +66,7 @@ def commit(
 
 def make_up(night: Night, seed: int, revision: str = "m1") -> None:
     """Commits a night of regions that are right as often as their token confidence says."""
-    scenes = [make_scene(scene_id=f"{seed}-{n}", raw_key=f"{seed}-{n}.tif") for n in range(4)]
+    scenes = [make_scene(scene_id=f"{seed}-{n}", raw_key=f"{seed}-{n}.tif") for n in range(20)]
     plan = [Assignment(scene_id=scene.scene_id, shard="0000") for scene in scenes]
     commit(night, "ingest", (), {Scene: [*scenes], Assignment: [*plan]})
     tiles = [make_tile(WINDOW_PX, scene_id=scene.scene_id) for scene in scenes]
@@ -74,8 +74,8 @@ def make_up(night: Night, seed: int, revision: str = "m1") -> None:
     labels: list[Record] = []
     shares = np.random.default_rng(seed).beta(6, 0.6, REGIONS)
     for number, share in enumerate(shares.round(4).tolist()):
-        tile = tiles[number % 4]
-        x, y = 40 * (number // 4 % 20), 40 * (number // 80)
+        tile = tiles[number % 20]
+        x, y = 40 * (number // 20 % 20), 40 * (number // 400)
         region_id = f"{seed}-r{number}"
         box = {"bbox_xyxy_px": (x, y, x + 20, y + 10), "area_px": 200}
         regions.append(
@@ -95,7 +95,7 @@ def make_up(night: Night, seed: int, revision: str = "m1") -> None:
         made = digests
 
 
-def review(night: Night, seed: int, only: int = REGIONS) -> None:
+def review(night: Night, seed: int, only: int = REGIONS, mistakes: bool = True) -> None:
     """A steward decides what was drawn: right as often as its token confidence says."""
     state = load_state(night.store, night.night)
     generator = np.random.default_rng(seed)
@@ -104,7 +104,8 @@ def review(night: Night, seed: int, only: int = REGIONS) -> None:
     for decision in [d for d in state.decisions.values() if d.drawn][:only]:
         region, label = state.regions[decision.region_id], state.labels[decision.region_id]
         share = label.token_confidence or 0.0
-        action = VerdictAction.ACCEPT if generator.random() < share else VerdictAction.REJECT
+        is_right = generator.random() < share or not mistakes
+        action = VerdictAction.ACCEPT if is_right else VerdictAction.REJECT
         item, verdict = judge(region, decision, action)
         items.append(item)
         verdicts.append(verdict)
@@ -218,3 +219,23 @@ def test_before_the_first_night_there_is_nothing_to_learn(store: Storage) -> Non
     assert found.as_text() == (
         "Nothing fitted: no night was routed yet. The rule `uncertain` goes by its `at`."
     )
+
+
+def test_a_night_that_runs_again_just_now_is_left_out(store: Storage) -> None:
+    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
+    for number, night in enumerate((first, second), start=1):
+        make_up(night, number)
+        run_stage(night, "route")
+        review(night, number)
+    store.delete("runs/tile/2026-01-02/0000.json")
+    found = calibrate(store, first.config, "2026-01-03").calibration
+    assert found and found.verdicts < REGIONS
+
+
+def test_mistakes_on_few_scenes_are_too_few_to_learn_from(store: Storage) -> None:
+    night = a_night(store, "2026-01-01")
+    make_up(night, 1)
+    run_stage(night, "route")
+    review(night, 1, mistakes=False)
+    done = calibrate(store, night.config, "2026-01-01")
+    assert done.why == "regions that were wrong are on too few scenes, it takes 6"

@@ -95,3 +95,21 @@ def test_only_the_drawn_that_were_accepted_are_asked() -> None:
     assert by_category == {"ship": overall}
     few = {key: verdicts[key] for key in sorted(verdicts)[:3]}
     assert measure(unseen, decisions, few, items, lambda name: name)[1] == {}
+
+
+def test_rare_names_that_are_all_drawn_say_nothing_of_the_others() -> None:
+    decisions: list[Decision] = []
+    verdicts, items = {}, {}
+    # One of each rare name, all drawn; ninety of a thousand ships.
+    names = [f"rare{n}" for n in range(60)] + ["ship"] * 90
+    for number, name in enumerate(names):
+        region = make_region(region_id=f"r{number}")
+        decision = make_decision(region, drawn=True, calibration="c", category=name)
+        wrong = (name != "ship" and number % 2) or number == 100
+        action = VerdictAction.REJECT if wrong else VerdictAction.ACCEPT
+        item, verdicts[region.region_id] = judge(region, decision, action)
+        items[item.record_id] = item
+        decisions.append(decision)
+    unseen = [make_decision(make_region(region_id=f"u{n}"), calibration="c") for n in range(910)]
+    overall, _ = measure(unseen, [*decisions, *unseen], verdicts, items, lambda name: name)
+    assert overall and overall.precision == pytest.approx(89 / 90)
