@@ -104,9 +104,10 @@ class Airflow:
         raise AssertionError(f"no process runs {task['task_id']}")
 
     def logs(self) -> str:
-        """The end of every log, for the message of a failed test."""
+        """The end of the services' logs and of the latest tasks', for a failed test's message."""
         logs = [*self.settings.logs.glob("airflow*.log")]
-        logs += sorted((self.settings.airflow_home / "logs").rglob("attempt=*.log"))[-5:]
+        attempts = (self.settings.airflow_home / "logs").rglob("attempt=*.log")
+        logs += sorted(attempts, key=lambda log: log.stat().st_mtime)[-10:]
         return "\n".join(f"--- {log}\n{tail(log, 12)}" for log in logs)
 
 
