@@ -226,8 +226,7 @@ class Decision(Record):
         reason: What the rule says, in words, with its parameters.
         category: Canonical name; None where the model gave none.
         confidence: P(category and box are right) by the calibration; without one, the score that
-            the settings name, and 0 where the model gave none. What was imported has none: a
-            person named it, and 1 stands here.
+            the settings name, and 0 where the model gave none. 1 for what was imported.
         calibration: The `calibration_id` of what turned the scores into `confidence`; `none:` and
             the score where there was none, `imported` where nothing did.
         candidates: Names worth offering to a steward, best first. The first is the category, unless
@@ -363,7 +362,7 @@ class Judgement(Record):
 class Calibration(Record):
     """What turns the features of a region into the probability that it is right.
 
-    A logistic regression: `expit(((features - means) / scales) @ weights + intercept)`.
+    It is `expit(((features - means) / scales) @ weights + intercept)`.
 
     Attributes:
         calibration_id: Digest of everything else in it.

@@ -137,7 +137,7 @@ def calibrate(store: Storage, config: Config, today: str) -> Calibrated:
     )
     if fitted is None:
         target, confidence = config.route.target_precision, config.route.target_confidence
-        why = f"no probability reaches a precision of {target:g} with confidence {confidence:g}"
+        why = f"no probability is shown to reach {target:g} with confidence {confidence:g}"
         return Calibrated(None, before, why)
     calibration, held_out = fitted
     digest = digest_of([calibration.calibration_id])

@@ -2,9 +2,9 @@
 
 The sample is stratified: of each category at least one region of a night is drawn, and each
 calibration lets through other regions. Each category under each calibration counts by its objects
-that nobody has looked at. The interval is Wilson's (E. B.
-Wilson, JASA 1927) for the effective size of a sample with such weights (L. Kish, Survey Sampling,
-1965): the size of a simple random sample that tells as much.
+that nobody has looked at. The interval is Wilson's (E. B. Wilson, JASA 1927) for the effective size
+of a sample with such weights (L. Kish, Survey Sampling, 1965): the size of a simple random sample
+that tells as much.
 
 Stewards are taken to be right.
 """
@@ -115,6 +115,7 @@ def measure(
     everything = Audit()
     of_category: defaultdict[str, Audit] = defaultdict(Audit)
     counts: Counter[str] = Counter()
+    # In one order, whatever the caller's: sums of floats depend on it, and the manifest holds them.
     for decision in sorted(unseen, key=lambda d: d.region_id):
         everything.add_unseen(_stratum_of(decision))
         of_category[decision.category or ""].add_unseen(decision.calibration)

@@ -1,7 +1,6 @@
 """Route: the first rule that holds decides, names are merged, duplicates go across tiles."""
 
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.tasks import category_shown
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
-from lae_tasks.trust.features import FEATURES
-from tests.records import labelled, make_calibration, make_label, make_region
+from tests.records import labelled, make_label, make_region
 from tests.unit.regions.test_duplicates import moored, suppress_one_by_one
 
 #: Those of the demo.
@@ -284,92 +282,6 @@ def test_what_no_region_may_bear_is_not_offered(said: str) -> None:
     found = decide([label], [region()], vocabulary, rules=rules)["r1"]
     assert (found.outcome, found.candidates) == (Outcome.REVIEW, ("boat", "ship"))
     assert category_shown(found) == "boat"
-
-
-def test_a_sample_of_each_category_and_of_what_is_in_doubt_is_drawn_the_same_way_each_time() -> (
-    None
-):
-    sizes = {"ship": 200, "barge": 150, "buoy": 3}
-    named = [(name, f"{name}{i}") for name, size in sizes.items() for i in range(size)]
-    labels = [make_label(key, category_said=name) for name, key in named]
-    labels += [make_label(f"doubt{i}", token_confidence=0.5) for i in range(40)]
-    labels += [make_label(f"wrong{i}", token_confidence=0.1) for i in range(40)]
-    regions = [
-        region(label.region_id, bbox_xyxy_px=(i, i % 7, i + 1, i % 7 + 1))
-        for i, label in enumerate(labels)
-    ]
-
-    def drawn(rows: list[Label], **values: Any) -> set[str]:
-        return {k for k, v in decide(rows, regions, **values).items() if v.drawn}
-
-    first = drawn(labels, audit_share=0.1)
-    counts = Counter(key.rstrip("0123456789") for key in first)
-    assert counts == {"ship": 20, "barge": 15, "buoy": 1, "doubt": 4}
-    assert drawn(labels[::-1], audit_share=0.1) == first
-    assert drawn(labels, audit_share=0.1, audit_seed=1) != first
-    assert drawn(labels, audit_share=0.0) == set()
-    assert drawn(labels, audit_share=0.05, learn_share=0.1) == first  # there is no calibration
-    assert len(drawn(labels, audit_share=1.0)) == 393
-    audit = [v for v in decide(labels, regions, audit_share=0.1).values() if v.in_audit]
-    assert {v.region_id for v in audit} == {key for key in first if not key.startswith("doubt")}
-
-
-def test_a_look_is_worth_most_where_the_engine_knows_least() -> None:
-    labels = [
-        *(make_label(f"sure{i}", token_confidence=0.99) for i in range(30)),
-        make_label("even", token_confidence=0.5),
-        make_label("rare", category_said="buoy", token_confidence=0.99),
-        make_label("contested", token_confidence=0.99, clip_agrees=False),
-    ]
-    regions = [
-        region(label.region_id, bbox_xyxy_px=(20 * i, 0, 20 * i + 10, 10))
-        for i, label in enumerate(labels)
-    ]
-    found = decide(labels, regions)
-    ranks = sorted(found, key=lambda key: -found[key].priority)
-    assert ranks[:3] == ["even", "contested", "rare"]
-    new = decide(labels, regions, ["ship"])
-    assert new["rare"].priority > found["rare"].priority
-
-
-def made_up(accept_at: float) -> Calibration:
-    """Which looks at nothing but the token confidence, and takes it as it is."""
-    weights = [0.0] * len(FEATURES)
-    weights[FEATURES.index("token confidence (logit)")] = 1.0
-    zeros, ones = (0.0,) * len(FEATURES), (1.0,) * len(FEATURES)
-    return make_calibration(weights=tuple(weights), means=zeros, scales=ones, accept_at=accept_at)
-
-
-def test_a_calibration_decides_from_which_probability_on_regions_are_accepted() -> None:
-    shares = {"r1": 0.55, "r2": 0.65, "r3": 0.97}
-    labels = [make_label(key, token_confidence=share) for key, share in shares.items()]
-    labels.append(make_label("r4", token_confidence=None))
-    regions = [
-        region(key, bbox_xyxy_px=(20 * i, 0, 20 * i + 10, 10))
-        for i, key in enumerate((*shares, "r4"))
-    ]
-    regions.append(region("r5", bbox_xyxy_px=(200, 0, 210, 10), prompt_category="ship"))
-    labels.append(make_label("r5", token_confidence=None))
-    rules = ["unrecognized", "imported", "uncertain"]
-
-    def outcomes(calibration: Calibration | None) -> dict[str, str]:
-        found = decide(labels, regions, rules=rules, calibration=calibration)
-        names = {v.calibration for v in found.values()}
-        assert names == {
-            calibration.calibration_id if calibration else "none:token_confidence",
-            "imported",
-        }
-        return {key: v.outcome.value for key, v in found.items()}
-
-    assert outcomes(made_up(0.6)) == {
-        "r1": "review",
-        "r2": "accept",
-        "r3": "accept",
-        "r4": "review",
-        "r5": "accept",
-    }
-    # Too few verdicts: the paper's rule.
-    assert [outcomes(None)[key] for key in ("r2", "r3")] == ["review", "accept"]
 
 
 def test_what_datasets_call_things_is_kept_and_joined() -> None:
