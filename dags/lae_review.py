@@ -2,8 +2,12 @@
 
 `wait_for_verdicts` waits in the triggerer, without a slot, until stewards have decided something
 and pause. `collect` files the verdicts and tells `lae_release` by the asset `lae_verdicts`;
-`calibrate` learns from them what later nights accept, once enough are in. A run in which nothing
-happens ends with all skipped, and the next one goes on waiting.
+`calibrate` learns from them what may be accepted, once enough are in; `route_again` decides by it
+all nights that were decided otherwise, and tells `lae_release` by `lae_nights_again`. A run in
+which nothing happens ends with all skipped, and the next one goes on waiting.
+
+A hint of Label Studio's webhook (asset `lae_review_hint`) starts a run at once where none is under
+way. Without hints nothing is lost: a run starts every five minutes.
 
 The Airflow variables `lae_review_wait_s` (7200), `lae_review_quiet_s` (120: how long the stewards
 must have paused) and `lae_review_poll_s` (20) change how it waits.
@@ -11,16 +15,19 @@ must have paused) and `lae_review_poll_s` (20) change how it waits.
 
 from datetime import UTC, datetime
 
-from airflow.sdk import CronTriggerTimetable, dag
-from lae_airflow.assets import VERDICTS
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
+from lae_airflow.assets import HINT, NIGHTS_AGAIN, VERDICTS
 from lae_airflow.defaults import DEFAULT_ARGS
+from lae_airflow.operators.night import RouteAgainOperator
 from lae_airflow.operators.review import CalibrateOperator, CollectOperator, VerdictsSensor
 
 
 @dag(
     # One run waits at a time; the next one starts within five minutes of its end, not at once: so
     # a revoked token makes a red run every five minutes, not every second.
-    schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("*/5 * * * *", timezone="UTC"), assets=[HINT]
+    ),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
@@ -37,7 +44,11 @@ def lae_review() -> None:
         poll_s="{{ var.value.get('lae_review_poll_s', '20') }}",
     )
     collect = CollectOperator(task_id="collect", outlets=[VERDICTS])
-    wait >> collect >> CalibrateOperator(task_id="calibrate")
+    # Also after a calibrate that was skipped: a run before may have ended between the two.
+    again = RouteAgainOperator(
+        task_id="route_again", outlets=[NIGHTS_AGAIN], trigger_rule="none_failed"
+    )
+    wait >> collect >> CalibrateOperator(task_id="calibrate") >> again
 
 
 lae_review()

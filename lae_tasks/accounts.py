@@ -50,7 +50,7 @@ class Manifest(Record):
     stage: str
     night: str
     shard: str
-    schema_version: Literal[6] = SCHEMA_VERSION
+    schema_version: Literal[7] = SCHEMA_VERSION
     fingerprint: str
     inputs: tuple[str, ...]
     config_sha256: str

@@ -282,18 +282,54 @@ class RouteConfig(Section):
 class ReviewConfig(Section):
     """The Label Studio project of this dataset."""
 
+    places: ClassVar[frozenset[str]] = frozenset({"guide_url"})
+
     project: str = "LAE review"
     batch_size: Positive = 500
+    looks_per_night: Positive | None = Field(
+        None, description="Looks at boxes that a night's push may ask for, over all; None: any"
+    )
+    second_look_share: Share = Field(
+        0.15, description="Share of the tasks of what is drawn at random that two stewards get"
+    )
+    check_share: Share = Field(
+        0.02, description="Share of a night's tiles that are looked over for what is missing"
+    )
+    guide_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Where stewards find docs/stewards.md; the project links to it",
+    )
 
 
 class ReleaseConfig(Section):
-    """What a release says of itself."""
+    """What a release says of itself, and what it must reach to get a version."""
 
     title: str = "LAE dataset"
     description: str = ""
     licence: str = "unknown"
     min_object_share: Share = Field(
         0.5, description="An object belongs to each tile that shows at least this share of it"
+    )
+    min_precision_low: Share | None = Field(
+        None,
+        description="The lower end of the interval of the precision of all objects must reach it; "
+        "unmeasured is 0",
+    )
+    min_agreement: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="Krippendorff's alpha must reach it, once two stewards have decided 30 regions "
+        "that were planned for two",
+    )
+    max_class_shift: Share | None = Field(
+        0.25,
+        description="The mix of categories on new scenes may differ so much from the parent's, "
+        "from 200 objects on: half the sum of the differences of shares, less what chance makes",
+    )
+    refuse_drift: bool = Field(
+        True,
+        description="Whether objects that were drawn and looked at since the parent may not be "
+        "worse than both what the parent states and route.target_precision",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Float32 = Annotated[float, "float32"]
@@ -273,13 +273,24 @@ class Merge(Record):
     by: str
 
 
+class Purpose(StrEnum):
+    """Why a box is with the stewards: in doubt, drawn at random, or its whole tile is checked."""
+
+    DOUBT = "doubt"
+    DRAWN = "drawn"
+    CHECK = "check"
+
+
 class ReviewItem(Record):
     """One box that was sent to the stewards, as it was sent.
 
     Attributes:
-        task_key: The task's own key in Label Studio (`data.lae_key`).
+        task_key: The task's own key in Label Studio (`data.lae_key`); all boxes of a task have the
+            same purpose and looks.
         window_px: The tile's window, (x, y, width, height) in scene pixels.
         bbox_xyxy_px: As sent, in scene pixels.
+        looks: By how many stewards, as planned before anybody had looked. More are asked where
+            what was said calls for it.
     """
 
     region_id: str
@@ -289,6 +300,8 @@ class ReviewItem(Record):
     window_px: WindowPx
     category: str
     bbox_xyxy_px: BoxPx
+    purpose: Purpose = Purpose.DOUBT
+    looks: int = Field(1, ge=1)
 
     @property
     def record_id(self) -> str:
@@ -301,14 +314,34 @@ def review_item_id(task_key: str, region_id: str) -> str:
     return f"{task_key}/{region_id}"
 
 
+class TileCheck(Record):
+    """A tile that stewards were asked to look over for what is missing on it.
+
+    Attributes:
+        task_key: The task's own key in Label Studio; its ReviewItems are the tile's boxes, if any.
+        window_px: The tile's window, (x, y, width, height) in scene pixels.
+    """
+
+    task_key: str
+    tile_id: str
+    scene_id: str
+    window_px: WindowPx
+
+
 class VerdictAction(StrEnum):
-    """What a steward did to a region."""
+    """What a steward did to a region.
+
+    `check`: the region is a tile, and nothing is missing on it now. `undecided`: they cannot tell,
+    or have not looked.
+    """
 
     ACCEPT = "accept"
     RELABEL = "relabel"
     ADJUST = "adjust"
     REJECT = "reject"
     ADD = "add"
+    CHECK = "check"
+    UNDECIDED = "undecided"
     WITHDRAW = "withdraw"
 
 
@@ -323,8 +356,8 @@ class Verdict(Record):
             the same key apart, and annotations of the same number on a server set up anew.
         annotator: The steward's e-mail or id in Label Studio.
         decided_at: ISO 8601 with offset, UTC.
-        category: The category that holds from now on; None for a region that is rejected or whose
-            verdict is withdrawn.
+        category: The category that holds from now on; None for a region that is rejected, undecided
+            or whose verdict is withdrawn, and for a tile.
         bbox_xyxy_px: The box that holds from now on, in scene pixels.
         seconds: Time the steward took for the whole task.
     """
@@ -342,59 +375,3 @@ class Verdict(Record):
     category: str | None
     bbox_xyxy_px: BoxPx
     seconds: float | None
-
-
-class Judgement(Record):
-    """Whether the engine was right about a region that a steward has decided.
-
-    Attributes:
-        right: Its category is the steward's, and its box overlaps the steward's by half or more.
-        drawn: It was drawn at random, so that it speaks for all that it was drawn from.
-        probability: What a calibration says that was not fitted on its scene; None without any.
-    """
-
-    region_id: str
-    right: bool
-    drawn: bool
-    probability: Score | None
-
-
-class Calibration(Record):
-    """What turns the features of a region into the probability that it is right.
-
-    It is `expit(((features - means) / scales) @ weights + intercept)`.
-
-    Attributes:
-        calibration_id: Digest of everything else in it.
-        night: When it was fitted, `yyyy-mm-dd`; nights after it use it.
-        model_revision: Of the models whose features it was fitted on.
-        verdicts: How many it was fitted on, with `right` those that were right, and `drawn` those
-            whose regions were drawn at random.
-        accept_at: The lowest probability from which on the drawn reach `target_precision` with
-            `confidence`.
-        above: Drawn verdicts from there on, with `above_right` those that were right.
-        bins_said: Reliability diagram of the drawn: the mean probability of each bin, with
-            `bins_right` the share that was right, and `bins_count` how many.
-        calibration_error: The mean gap of the two, weighted by count.
-    """
-
-    calibration_id: str
-    night: str
-    model_revision: str
-    features: tuple[str, ...]
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-    weights: tuple[float, ...]
-    intercept: float
-    verdicts: int
-    right: int
-    drawn: int
-    target_precision: Score
-    confidence: Score
-    accept_at: Score
-    above: int
-    above_right: int
-    bins_said: tuple[Score, ...]
-    bins_right: tuple[Score, ...]
-    bins_count: tuple[int, ...]
-    calibration_error: Score

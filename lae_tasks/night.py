@@ -21,7 +21,6 @@ from lae_tasks.backends.weights import (
 from lae_tasks.config import ClassifyConfig, Config, SegmentConfig
 from lae_tasks.contracts import (
     Assignment,
-    Calibration,
     Decision,
     Embedding,
     Label,
@@ -59,6 +58,7 @@ from lae_tasks.stages.calibrate import latest
 from lae_tasks.state import SHARD_STAGES, WHOLE, digest_of, read_plan
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_table
+from lae_tasks.trust.records import Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -284,8 +284,8 @@ def _of_shard(namer: Classifier, night: Night, shard: str) -> Iterator[Classifie
 
 def _route(night: Night, shard: str) -> Manifest:
     came_in = route_inputs(night.store, night.night)
-    calibration = latest(night.store, night.night, came_in.model_revision)
     config, vocabulary = night.config.route, night.config.vocabulary
+    calibration = latest(night.store, came_in.model_revision, config)
     learned = calibration.calibration_id if calibration else ""
     work = Work(
         stage="route",
@@ -313,7 +313,7 @@ def labelled(night: Night) -> tuple[LabelledRegions, Calibration | None]:
         ContractError: If it is not.
     """
     came_in = route_inputs(night.store, night.night)
-    calibration = latest(night.store, night.night, came_in.model_revision)
+    calibration = latest(night.store, came_in.model_revision, night.config.route)
     return _labelled(night, came_in, calibration), calibration
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lae_tasks.accounts import Manifest, Rejection
@@ -15,6 +15,7 @@ from lae_tasks.contracts import (
     ReviewItem,
     Scene,
     Tile,
+    TileCheck,
     Verdict,
 )
 from lae_tasks.errors import ContractError
@@ -36,7 +37,9 @@ class State:
 
     Attributes:
         refused: Annotations that could not be read as verdicts, by the id of their Rejection.
+        unshown: Why regions could not be shown to a steward, by their id.
         nights: The nights that are here; those without a scene are not.
+        night_of: The night of each scene, by its id.
         model_revisions: The models that worked on them, by stage.
         unfinished: Nights that were routed once and ran again since, but not to their end. Nothing
             of them is here.
@@ -48,9 +51,12 @@ class State:
     labels: dict[str, Label] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     review_items: dict[str, ReviewItem] = field(default_factory=dict)
+    tile_checks: dict[str, TileCheck] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    unshown: dict[str, str] = field(default_factory=dict)
     nights: list[str] = field(default_factory=list)
+    night_of: dict[str, str] = field(default_factory=dict)
     model_revisions: dict[str, set[str]] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
 
@@ -64,6 +70,40 @@ def read_plan(store: Storage, night: str) -> dict[str, list[Scene]]:
         for scene in read_table(store, scenes, Scene):
             plan.setdefault(shard_of[scene.scene_id], []).append(scene)
     return plan
+
+
+@dataclass(frozen=True)
+class RoutedNight:
+    """A night that was routed once, and took scenes in.
+
+    Attributes:
+        manifests: By stage, what each committed; None if the night ran again and is not whole: some
+            stage did not work on what the stage before it says now.
+    """
+
+    night: str
+    scenes: Sequence[Scene]
+    manifests: Mapping[str, Sequence[Manifest]] | None
+
+
+def iter_nights(store: Storage, night: str | None = None) -> Iterator[RoutedNight]:
+    """The routed nights in their order, without those in which nothing new came in.
+
+    Args:
+        store: The store.
+        night: Only this one; by default all.
+
+    Raises:
+        ContractError: If `night` was not routed yet.
+    """
+    routes = list(iter_manifests(store, "route", night))
+    if night and not routes:
+        raise ContractError(f"night {night} is not routed in {store.uri}; run it first")
+    for route in routes:
+        plan = read_plan(store, route.night)
+        if plan or route.inputs:
+            scenes = [scene for shard in plan.values() for scene in shard]
+            yield RoutedNight(route.night, scenes, _whole_night(store, plan, route))
 
 
 def digest_of(ids: Iterable[str]) -> str:
@@ -87,20 +127,14 @@ def load_state(store: Storage, night: str | None = None) -> State:
         TransientError: If a table is replaced while it is read.
     """
     state = load_reviews(store)
-    routes = list(iter_manifests(store, "route", night))
-    if night and not routes:
-        raise ContractError(f"night {night} is not routed in {store.uri}; run it first")
-    for route in routes:
-        plan = read_plan(store, route.night)
-        if not plan and not route.inputs:
-            continue  # nothing new came in that night
-        manifests = _whole_night(store, plan, route)
+    for routed in iter_nights(store, night):
+        manifests = routed.manifests
         if manifests is None:
-            state.unfinished.append(route.night)
+            state.unfinished.append(routed.night)
             continue
-        state.nights.append(route.night)
-        for scenes in plan.values():
-            _add(state.scenes, scenes)
+        state.nights.append(routed.night)
+        _add(state.scenes, routed.scenes)
+        state.night_of.update((scene.scene_id, routed.night) for scene in routed.scenes)
         for stage, each in manifests.items():
             revisions = {manifest.model_revision for manifest in each if manifest.model_revision}
             if revisions:
@@ -115,7 +149,13 @@ def load_state(store: Storage, night: str | None = None) -> State:
 def load_reviews(store: Storage) -> State:
     """Reads only what was sent to the stewards and what came back."""
     state = State()
-    _add_tables(store, iter_manifests(store, "review"), ReviewItem, state.review_items)
+    for manifest in iter_manifests(store, "review"):
+        items, checks, *unshown = manifest.outputs
+        _add(state.review_items, read_table(store, items, ReviewItem))
+        _add(state.tile_checks, read_table(store, checks, TileCheck))
+        for output in unshown:
+            rejections = read_table(store, output, Rejection)
+            state.unshown.update((each.rejected_id, each.reason) for each in rejections)
     collected = list(iter_manifests(store, "collect"))
     _add_tables(store, collected, Verdict, state.verdicts)
     for manifest in collected:
@@ -127,7 +167,13 @@ def load_reviews(store: Storage) -> State:
 def _whole_night(
     store: Storage, plan: dict[str, list[Scene]], route: Manifest
 ) -> dict[str, Sequence[Manifest]] | None:
-    """The manifests of a night by stage, if each stage worked on what the one before says now."""
+    """The manifests of a night by stage, if each stage worked on what the one before says now.
+
+    Args:
+        store: The store.
+        plan: Of `read_plan`.
+        route: The manifest of the night's route.
+    """
     night = route.night
     found: dict[str, list[Manifest]] = {stage: [] for stage in SHARD_STAGES}
     for_route: list[str] = []

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lae_tasks.contracts import Calibration, Decision, Label, Record, Region, Scene, Tile, WindowPx
+from lae_tasks.contracts import Decision, Label, Record, Region, Scene, Tile, WindowPx
 from lae_tasks.geometry import encode_mask
 from lae_tasks.routing.labelled import LabelledRegions, join
 from lae_tasks.schema import arrow_schema
 from lae_tasks.trust.features import FEATURES
+from lae_tasks.trust.records import Calibration
 
 
 def make_scene(**values: Any) -> Scene:

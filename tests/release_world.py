@@ -1,7 +1,9 @@
 """A store as nights leave it, small: synthetic scenes, their tiles, and what was decided."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from demo.scenes.generator import CATEGORIES, SyntheticObject, generate_scene
 from lae_tasks.config import Config
@@ -12,6 +14,8 @@ from lae_tasks.contracts import (
     VerdictAction,
 )
 from lae_tasks.geometry import encode_mask, mask_in_window, tile_windows
+from lae_tasks.releases import read_release
+from lae_tasks.stages.release import ReleaseResult, publish
 from lae_tasks.stages.tile import encode_png, image_key
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
@@ -39,6 +43,7 @@ class World:
         """One scene more, its tiles stored, its objects accepted by the rule `sure`."""
         scene = generate_scene(seed, SCENE_PX)
         scene_id = hashlib.sha256(scene.image.tobytes()).hexdigest()[:16]
+        self.state.night_of[scene_id] = "2026-11-23"
         tiles = []
         for window in tile_windows(SCENE_PX, SCENE_PX, TILE_PX, OVERLAP_PX):
             x, y, width, height = window
@@ -85,8 +90,9 @@ class World:
         action: VerdictAction,
         category: str | None = None,
         bbox: tuple[int, int, int, int] | None = None,
+        day: str = "2026-05-01",
     ) -> Verdict:
-        """What a steward decided of a region."""
+        """What a steward decided of a region, on a day."""
         number = len(self.state.verdicts) + 1
         region = self.state.regions.get(region_id) or next(iter(self.state.regions.values()))
         decision = self.state.decisions.get(region_id)
@@ -101,7 +107,7 @@ class World:
             task_created_at="2026-05-01T07:00:00+00:00",
             annotation_id=number,
             annotator="steward@example.org",
-            decided_at=f"2026-05-01T08:00:{number:02d}+00:00",
+            decided_at=f"{day}T08:{number // 60:02d}:{number % 60:02d}+00:00",
             action=action,
             category=category,
             bbox_xyxy_px=bbox or region.bbox_xyxy_px,
@@ -145,3 +151,18 @@ class World:
             and y0 < tile.window_px[1] + tile.window_px[3]
             and y1 > tile.window_px[1]
         ]
+
+
+def publish_world(world: World) -> ReleaseResult:
+    """Publishes what the world holds."""
+    return publish(lambda: world.state, world.config, world.store)
+
+
+def read_json(world: World, version: str, path: str) -> Any:
+    """A file of a release."""
+    return json.loads(world.store.read(read_release(world.store, version).file(path).key))
+
+
+def keys(world: World, prefix: str = "") -> set[str]:
+    """The keys in the world's store."""
+    return {info.key for info in world.store.list(prefix)}

@@ -1,15 +1,31 @@
 """A tile of a synthetic scene with decided regions: what `push` finds after a night."""
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from demo.scenes.generator import CATEGORIES, SyntheticScene, generate_scene
-from lae_tasks.contracts import Decision, Outcome, Region
+from lae_tasks.accounts import Done, Manifest
+from lae_tasks.contracts import (
+    Assignment,
+    Decision,
+    Label,
+    Merge,
+    Outcome,
+    Purpose,
+    Record,
+    Region,
+    ReviewItem,
+    Scene,
+    Tile,
+)
 from lae_tasks.geometry import encode_mask
+from lae_tasks.review.tasks import ReviewTask, build_tasks, items_for, unfit
+from lae_tasks.runner import Work, run
 from lae_tasks.stages.tile import encode_png, image_key
-from lae_tasks.state import State
+from lae_tasks.state import State, digest_of
 from lae_tasks.storage import Storage
-from tests.records import make_decision, make_region, make_scene, make_tile
+from tests.records import make_decision, make_label, make_region, make_scene, make_tile
 
 SCENE_PX = 768
 WINDOW_PX = (192, 160, 512, 512)
@@ -48,6 +64,7 @@ def make_state(seed: int = 7, store: Storage | None = None) -> State:
     state.scenes[scene_id] = make_scene(
         scene_id=scene_id, raw_key=tile.raw_key, width_px=SCENE_PX, height_px=SCENE_PX
     )
+    state.night_of[scene_id] = "2026-11-23"
     state.tiles[tile.tile_id] = tile
     largest_first = sorted(scene.objects, key=lambda thing: -thing.area_px)
     inside = [each for each in largest_first if each.category and _within(each.bbox_xyxy_px)]
@@ -83,3 +100,62 @@ def _decision(region: Region, category: str, index: int) -> Decision:
         candidates=(category, *(others + others)[start : start + 3]),
         drawn=index % 4 == 1,
     )
+
+
+def all_in_doubt(state: State) -> State:
+    """The same without what is drawn at random, so that a tile has one task."""
+    for region_id, decision in state.decisions.items():
+        if decision.drawn:
+            update = {"drawn": False, "outcome": Outcome.REVIEW}
+            state.decisions[region_id] = decision.model_copy(update=update)
+    return state
+
+
+def commit_night(store: Storage, state: State, night: str) -> None:
+    """Writes the state as a whole night of one shard, as if its stages had run."""
+
+    def commit(stage: str, shard: str, came_in: tuple[str, ...], *tables: _Table) -> Manifest:
+        outputs = [record for _, records in tables for record in records]
+        config = digest_of(record.model_dump_json() for record in outputs)
+        work = Work(stage, night, shard, tuple(kind for kind, _ in tables), config, came_in)
+        return run(store, work, ["x"], [Done("x", outputs)])
+
+    scenes = list(state.scenes.values())
+    assignments = [Assignment(scene_id=scene.scene_id, shard="0000") for scene in scenes]
+    labels = [make_label(region_id) for region_id in state.regions]
+    commit("ingest", "all", ("raw",), (Scene, scenes), (Assignment, assignments))
+    came_in: tuple[str, ...] = (digest_of(scene.scene_id for scene in scenes),)
+    made: tuple[str, ...] = ()
+    for stage, kind, records in (
+        ("tile", Tile, list(state.tiles.values())),
+        ("segment", Region, list(state.regions.values())),
+        ("classify", Label, labels),
+    ):
+        made = (*made, commit(stage, "0000", came_in, (kind, records)).outputs[0].sha256)
+        came_in = made
+    commit("route", "all", made, (Decision, list(state.decisions.values())), (Merge, []))
+
+
+_Table = tuple[type[Record], Sequence[Record]]
+
+
+def asked(state: State, purpose: Purpose = Purpose.DOUBT) -> list[ReviewItem]:
+    """All that is in doubt or in the audit, in one task for each tile."""
+    items: list[ReviewItem] = []
+    for tile_id in state.tiles:
+        decisions = [
+            decision
+            for decision in state.decisions.values()
+            if decision.tile_id == tile_id
+            and (decision.outcome is Outcome.REVIEW or decision.in_audit)
+            and unfit(decision, state) is None
+        ]
+        items += items_for(state, decisions, purpose, 1)
+    return items
+
+
+def tasks_of(
+    state: State, store_uri: str, night: str, items: Iterable[ReviewItem] | None = None
+) -> Iterator[ReviewTask]:
+    """The tasks of the items; by default of all that is `asked`."""
+    return build_tasks(state, asked(state) if items is None else items, (), store_uri, night)

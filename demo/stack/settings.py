@@ -42,6 +42,7 @@ class Secrets:
     s3_secret: str
     label_studio_password: str
     label_studio_token: str
+    webhook_secret: str
     airflow_password: str
     airflow_jwt_secret: str
     airflow_secret_key: str
@@ -55,6 +56,7 @@ class Secrets:
             s3_secret=_token(),
             label_studio_password=random.token_urlsafe(12),
             label_studio_token=_token(),
+            webhook_secret=_token(),
             airflow_password=random.token_urlsafe(12),
             airflow_jwt_secret=_token(32),
             airflow_secret_key=_token(32),
@@ -188,6 +190,10 @@ class Settings:
                     "conn_type": "label_studio",
                     "host": self.label_studio_url,
                     "password": self.secrets.label_studio_token,
+                    "extra": {
+                        "webhook_url": f"{self.airflow_url}/lae/label-studio",
+                        "webhook_secret": self.secrets.webhook_secret,
+                    },
                 }
             ),
         }
@@ -273,9 +279,11 @@ def _parse(name: str, value: str, kind: type) -> Any:
 
 
 def _load_secrets(path: Path) -> Secrets:
-    if not path.exists():
-        _write_private(path, json.dumps(asdict(Secrets.generate()), indent=1) + "\n")
-    return Secrets(**json.loads(path.read_text()))
+    known = json.loads(path.read_text()) if path.exists() else {}
+    secrets = asdict(Secrets.generate()) | known
+    if secrets != known:  # none yet, or the stack has come to need another one
+        _write_private(path, json.dumps(secrets, indent=1) + "\n")
+    return Secrets(**secrets)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from lae_tasks.config_file import load_config
 
 if TYPE_CHECKING:
     from lae_tasks.accounts import Manifest
+    from lae_tasks.stages.review import Pushed
 
 
 @app.command()
@@ -66,7 +67,7 @@ def run(
         run_night(settings, night, workers, told)
     if push and os.environ.get("LABEL_STUDIO_URL"):
         if settings.store.startswith("s3://"):
-            _report_push(_push(settings, night))
+            out.print(_push(settings, night).as_text())
         else:
             out.print("Not sent to Label Studio: it fetches images from S3, not from a folder")
     found = status_of(settings, night)
@@ -110,10 +111,10 @@ def review(
     config: ConfigFile = None,
     night: NightName = None,
 ) -> None:
-    """Send a night's doubtful regions to Label Studio, or fetch the stewards' verdicts."""
+    """Ask stewards in Label Studio, as far as a night's looks go, or fetch their verdicts."""
     settings = load_config(config)
     if action == "push":
-        _report_push(_push(settings, night or today()))
+        out.print(_push(settings, night or today()).as_text())
     elif action == "collect":
         manifest = _collect(settings)
         verdicts = manifest.outputs[0].rows if manifest else 0
@@ -129,12 +130,15 @@ def review(
 
 @app.command()
 def calibrate(config: ConfigFile = None, store: StoreUri = None) -> None:
-    """Learn from the stewards' verdicts how likely a region is right; later nights use it."""
+    """Learn from the stewards' verdicts what is right, and decide all nights by it."""
+    from lae_tasks.local import open_night
+    from lae_tasks.routing.again import as_text, route_again
     from lae_tasks.stages.calibrate import calibrate as fit_anew
-    from lae_tasks.storage import open_storage
 
-    settings = load_config(config, store=store)
-    out.print(fit_anew(open_storage(settings.store), settings, today()).as_text())
+    here = open_night(load_config(config, store=store), today())
+    out.print(fit_anew(here.store, here.config, here.night).as_text())
+    if changed := route_again(here):
+        out.print(f"{as_text(changed)}.")
 
 
 @app.command()
@@ -156,25 +160,19 @@ def _label_studio() -> Any:
     return LabelStudioReview(url, key)
 
 
-def _push(config: Config, night: str) -> "Manifest":
+def _push(config: Config, night: str) -> "Pushed":
     import boto3
 
     from lae_tasks.local import open_night
     from lae_tasks.review.label_studio import S3Access
     from lae_tasks.stages.review import push, require_s3
-    from lae_tasks.state import load_state
 
     store = open_night(config, night).store
     require_s3(store)
-    state = load_state(store, night)
     access = S3Access.from_session(
         boto3.Session(), endpoint_url=os.environ.get("LABEL_STUDIO_S3_ENDPOINT_URL")
     )
-    return push(state, night, config, store, _label_studio(), access)
-
-
-def _report_push(manifest: "Manifest") -> None:
-    out.print(f"{manifest.outputs[0].rows} regions are with the stewards")
+    return push(store, night, config, _label_studio(), access)
 
 
 def _collect(config: Config) -> "Manifest | None":

@@ -105,22 +105,48 @@ def rules(
 @app.command()
 def agreement(config: ConfigFile = None, store: StoreUri = None) -> None:
     """How far stewards agree who looked at the same regions."""
+    from lae_tasks.review.verdicts import respelled
     from lae_tasks.state import load_reviews
     from lae_tasks.storage import open_storage
     from lae_tasks.trust.agreement import agreement as measured
+    from lae_tasks.trust.agreement import conflicts
 
     settings = load_config(config, store=store)
-    found = measured(load_reviews(open_storage(settings.store)).verdicts.values())
+    reviews = load_reviews(open_storage(settings.store))
+    verdicts = respelled(reviews.verdicts.values(), settings.vocabulary.spelled)
+    found = measured(verdicts, reviews.review_items.values())
     if found is None:
-        out.print("No region was looked at by two stewards yet.")
-        return
-    alpha = "not known" if found.alpha is None else f"{found.alpha:.3f}"
-    out.print(
-        f"{found.regions} regions have two stewards or more, who differ on {found.differ}; "
-        f"Krippendorff's alpha {alpha}"
-    )
-    for (one, other), kappa in found.kappa.items():
-        out.print(f"{one} and {other}: Cohen's kappa {kappa:.3f}")
+        out.print("Nothing that was planned for two stewards has both yet.")
+    else:
+        alpha = "not known" if found.alpha is None else f"{found.alpha:.3f}"
+        out.print(
+            f"{found.regions} regions that were planned for two stewards have both, who differ on "
+            f"{found.differ}; Krippendorff's alpha {alpha}"
+        )
+        for (one, other), kappa in found.kappa.items():
+            out.print(f"{one} and {other}: Cohen's kappa {kappa:.3f}")
+    waiting = len(conflicts(verdicts))
+    out.print(f"Of all regions, {waiting} are in dispute still: no opinion has most stewards.")
+
+
+@app.command()
+def vocabulary(config: ConfigFile = None, store: StoreUri = None, as_json: AsJson = False) -> None:
+    """List the names that stewards use and the vocabulary lacks, and how to adopt each."""
+    from lae_tasks.review.proposals import as_table, proposals
+    from lae_tasks.state import load_reviews
+    from lae_tasks.storage import open_storage
+
+    settings = load_config(config, store=store)
+    verdicts = load_reviews(open_storage(settings.store)).verdicts.values()
+    found = proposals(verdicts, settings.vocabulary)
+    if as_json:
+        out.print_json(json.dumps([asdict(proposal) for proposal in found]))
+    elif not settings.vocabulary.categories:
+        out.print("The config has no vocabulary: names are open, and none has to be adopted.")
+    elif found:
+        out.print(as_table(found))
+    else:
+        out.print("Stewards used no name that the vocabulary lacks.")
 
 
 @app.command("config")

@@ -9,6 +9,7 @@ from lae_tasks.releases.manifest import PrecisionEntry, ReleaseManifest
 from lae_tasks.trust.audit import CONFIDENCE
 
 PATH = "README.md"
+RELIABILITY_PATH = "card/reliability.png"
 PRECISION_UNKNOWN = "not measured yet: no audit has been decided for this version"
 
 
@@ -42,8 +43,12 @@ def render(
         min_object_share=config.min_object_share,
         pictures=pictures,
         changes=changes,
+        reliability=RELIABILITY_PATH,
         by_steward=by_steward,
         precision=_precision(manifest),
+        whole=_whole(manifest),
+        recall=_recall(manifest),
+        agreement=_agreement(manifest),
         confidence=CONFIDENCE,
         precision_of={each.category: _interval(each) for each in manifest.precision},
     )
@@ -54,13 +59,53 @@ def _precision(manifest: ReleaseManifest) -> str:
     """What is known of all objects that nobody has looked at."""
     for entry in manifest.precision:
         if entry.category is None:
+            more = f"; {entry.undecided} more were left undecided" if entry.undecided else ""
+            if entry.unmeasured:
+                more += (
+                    f"; {entry.unmeasured} are of nights of which nobody has looked at any yet, "
+                    "and are taken to be like the others"
+                )
             return (
                 f"{_interval(entry)} of the {entry.unseen} objects that nobody has looked at, by "
-                f"{entry.audited} that were drawn at random and looked at"
+                f"{entry.audited} that were drawn at random and looked at{more}"
             )
+    if manifest.whole and manifest.whole.seen == manifest.whole.objects:
+        return "stewards have looked at every object"
     return PRECISION_UNKNOWN
 
 
+def _whole(manifest: ReleaseManifest) -> str:
+    """What is known of all objects."""
+    entry = manifest.whole
+    if entry is None:
+        return PRECISION_UNKNOWN
+    said = _share(entry.precision, entry.low, entry.high)
+    return f"{said} of all {entry.objects} objects, {entry.seen} of which stewards decided"
+
+
+def _recall(manifest: ReleaseManifest) -> str:
+    entry = manifest.recall
+    if entry is None:
+        return "not measured yet: too few tiles were looked over for what is missing"
+    said = _share(entry.recall, entry.low, entry.high)
+    return f"{said}, from {entry.tiles} tiles that stewards looked over"
+
+
+def _agreement(manifest: ReleaseManifest) -> str:
+    entry = manifest.agreement
+    waiting = f"; of all regions, {entry.open} are in dispute still" if entry else ""
+    if entry is None or not entry.regions:
+        return f"not measured yet: nothing that was planned for two stewards has both{waiting}"
+    alpha = "" if entry.alpha is None else f"Krippendorff's alpha {entry.alpha:.2f}: "
+    return (
+        f"{alpha}two stewards differ on {entry.differ} of {entry.regions} regions that were "
+        f"planned for two{waiting}"
+    )
+
+
 def _interval(entry: PrecisionEntry) -> str:
-    low, high = (f"{100 * end:.1f}" for end in (entry.low, entry.high))
-    return f"{100 * entry.precision:.1f} % ({low} to {high} %)"
+    return _share(entry.precision, entry.low, entry.high)
+
+
+def _share(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)"

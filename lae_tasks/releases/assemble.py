@@ -30,7 +30,7 @@ from lae_tasks.regions.rle import Runs, rle_in_frame
 from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, Object, ReleaseImage
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.releases.twins import without_twins
-from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.review.verdicts import fold_verdicts, respelled
 from lae_tasks.state import State
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,7 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
         parent: The release before; category numbers are taken over from it.
     """
     left_out: Counter[str] = Counter()
-    found: defaultdict[str, list[Object]] = defaultdict(list)
-    for item in _objects(state, config.vocabulary, left_out):
-        found[item.scene_id].append(item)
-    objects = {key: without_twins(items, config.route, left_out) for key, items in found.items()}
+    objects = current_objects(state, config, left_out)
     categories = _categories(
         config, parent, {item.category for items in objects.values() for item in items}
     )
@@ -89,6 +86,16 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
     return Dataset(images, annotations, categories, dict(sorted(left_out.items())))
 
 
+def current_objects(
+    state: State, config: Config, left_out: Counter[str]
+) -> dict[str, list[Object]]:
+    """The objects that are in, by scene; counts the rest by reason."""
+    found: defaultdict[str, list[Object]] = defaultdict(list)
+    for item in _objects(state, config.vocabulary, left_out):
+        found[item.scene_id].append(item)
+    return {key: without_twins(items, config.route, left_out) for key, items in found.items()}
+
+
 def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
     x, y = tile.window_px[:2]
     return tile.raw_key, tile.scene_id, y, x, tile.tile_id
@@ -96,7 +103,7 @@ def _reading_order(tile: Tile) -> tuple[str, str, int, int, str]:
 
 def _objects(state: State, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[Object]:
     """The objects that are in, ordered by region id; counts the rest by reason."""
-    verdicts = fold_verdicts(state.verdicts.values())
+    verdicts = fold_verdicts(respelled(state.verdicts.values(), vocabulary.spelled))
     # A vocabulary that is respelled renames what was said before, too.
     said = {verdict.category for verdict in verdicts.values()}
     said |= {decision.category for decision in state.decisions.values()}

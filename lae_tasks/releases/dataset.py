@@ -1,7 +1,7 @@
 """What a release holds, before it is written in any format."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lae_tasks.contracts import BoxPx, WindowPx
@@ -136,8 +136,11 @@ class Dataset:
             "categories": len(self.categories),
         }
 
-    def objects_by_category(self) -> dict[str, int]:
-        """Objects of each category, in the categories' order."""
-        of = {annotation.region_id: annotation.category for annotation in self.annotations}
+    def objects_by_category(self, scenes: Collection[str] | None = None) -> dict[str, int]:
+        """Objects of each category, in the categories' order; of all scenes, or of these."""
+        images = {
+            image.image_id for image in self.images if scenes is None or image.scene_id in scenes
+        }
+        of = {each.region_id: each.category for each in self.annotations if each.image_id in images}
         counted = Counter(of.values())
         return {category.name: counted[category.name] for category in self.categories}

@@ -74,9 +74,13 @@ class PrecisionEntry(Record):
     Attributes:
         category: Of which; None for all.
         unseen: How many they are.
-        audited: Objects that were drawn and looked at, with `right` those that were right.
-        precision: The share of the unseen that is right, with `low` and `high` the ends of its
-            interval, which holds the true one in `confidence` of releases.
+        audited: Objects that were drawn and looked at, with `right` those that were found right.
+        precision: The share of the unseen that is right, corrected for stewards' mistakes, with
+            `low` and `high` the ends of its interval, which holds the true one in `confidence` of
+            releases.
+        undecided: Objects that were drawn, too, and that stewards left undecided.
+        unmeasured: Of the unseen, those of nights of which nobody has looked at any: they are taken
+            to be as right as the others.
     """
 
     category: str | None
@@ -87,6 +91,78 @@ class PrecisionEntry(Record):
     low: Score
     high: Score
     confidence: Score
+    undecided: int = 0
+    unmeasured: int = 0
+
+
+class WholeEntry(Record):
+    """The precision of all objects, those that nobody has looked at and those stewards decided.
+
+    Attributes:
+        seen: How many of the `objects` stewards decided, with `seen_precision` the share of these
+            that is right.
+        precision: The share of all that is right, with `low` and `high` the ends of its interval.
+    """
+
+    objects: int
+    seen: int
+    seen_precision: Score
+    precision: Score
+    low: Score
+    high: Score
+    confidence: Score
+
+
+class RecallEntry(Record):
+    """What tiles that were drawn at random say, which stewards looked over for what is missing.
+
+    Attributes:
+        tiles: How many.
+        objects: What there is on them, with `found` what would be in without that look.
+        recall: The share that was found, with `low` and `high` the ends of its interval. What
+            neither engine nor stewards see is not in it.
+    """
+
+    tiles: int
+    objects: int
+    found: int
+    recall: Score
+    low: Score
+    high: Score
+    confidence: Score
+
+
+class AgreementEntry(Record):
+    """How far stewards agree who looked at the same regions.
+
+    Attributes:
+        regions: Regions that were planned for two and that two have decided, with `differ` those
+            on which these two differ.
+        open: Of all regions, those in dispute still: no opinion has more stewards than each other.
+        alpha: Krippendorff's alpha of the `regions`; None where all say one and the same category.
+    """
+
+    regions: int
+    differ: int
+    open: int
+    alpha: float | None
+
+
+class ReliabilityEntry(Record):
+    """How right the probabilities are of the newest calibration behind the release's objects.
+
+    Attributes:
+        said: The mean probability of each bin of held-out regions that were drawn at random, with
+            `right` the share that was right, and `count` how many they are.
+        calibration_error: The mean gap of the two, weighted by count.
+    """
+
+    calibration_id: str
+    night: str
+    said: tuple[Score, ...]
+    right: tuple[Score, ...]
+    count: tuple[int, ...]
+    calibration_error: Score
 
 
 class ReleaseManifest(Record):
@@ -102,7 +178,15 @@ class ReleaseManifest(Record):
         nights: Nights whose decisions are in.
         config_sha256: Fingerprint of each section of the config.
         model_revisions: Revisions of the models behind the labels, by stage.
-        precision: Of all, if anything was audited; then of each category with enough of a sample.
+        precision: Of the objects that nobody has looked at: of all these, if anything was audited;
+            then of each category with enough of a sample.
+        whole: The precision of all objects; None if it is not known.
+        recall: None if too few tiles were looked over.
+        agreement: None where no two stewards have decided what was planned for two, and nothing is
+            open.
+        steward_error: The share of looks in which stewards are mistaken, which the figures allow
+            for; None if too few second looks tell: they are taken to make no mistakes.
+        reliability: None if no calibration decided anything in it.
         diff: Counts of what changed against the parent.
         validation_key: The Data Docs' index in the store.
     """
@@ -128,6 +212,11 @@ class ReleaseManifest(Record):
     config_sha256: dict[str, str]
     model_revisions: dict[str, tuple[str, ...]]
     precision: tuple[PrecisionEntry, ...] = ()
+    whole: WholeEntry | None = None
+    recall: RecallEntry | None = None
+    agreement: AgreementEntry | None = None
+    steward_error: Score | None = None
+    reliability: ReliabilityEntry | None = None
     diff: dict[str, int]
     validation_key: str
     files: tuple[ReleaseFile, ...]

@@ -1,7 +1,18 @@
 """The labelling interface of the review project, and the names that its parts are known by."""
 
+import re
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
+
+from lae_tasks.errors import ConfigError
+
+#: Of the label config; it grows with each change of `label_config.xml`, whose first line has it.
+#: That line outlives Label Studio, which keeps the text as it is.
+VERSION = 2
+_VERSION_LINE = re.compile(r"<!-- lae label config (\d+) -->")
 
 #: The image that every control points to.
 IMAGE = "image"
@@ -37,3 +48,51 @@ def label_config(vocabulary_uri: str) -> str:
     """
     xml = (resources.files("lae_tasks.review") / "label_config.xml").read_text(encoding="utf-8")
     return xml.strip().replace('"$vocabulary_uri"', quoteattr(vocabulary_uri))
+
+
+def version_of(xml: str) -> int:
+    """The version of a project's label config; 1 for those from before there were versions."""
+    found = _VERSION_LINE.search(xml)
+    return int(found[1]) if found else 1
+
+
+def require_no_newer(xml: str, place: str) -> None:
+    """Raises ConfigError if a newer engine has made the label config: it is not to be undone."""
+    if version_of(xml) > VERSION:
+        raise ConfigError(
+            f"{place}: its label config has version {version_of(xml)}, and this engine knows "
+            f"{VERSION} only: update the engine, or set `review.project` to a title of its own"
+        )
+
+
+def require_nothing_lost(xml: str, summary: Mapping[str, Any], place: str) -> None:
+    """Raises ConfigError if stewards have used parts of the page that a label config lacks.
+
+    Label Studio itself refuses only a config without a control in use; it lets labels, choices
+    and text fields go, and then shows such an annotation without them: updating it drops them.
+
+    Args:
+        xml: The label config that is to come.
+        summary: Label Studio's, of the project: how often each control and label was used.
+        place: Which project.
+    """
+    tags = {tag.get("name"): tag for tag in ElementTree.fromstring(xml).iter() if tag.get("toName")}
+    lost = []
+    for control, count in summary["created_annotations"].items():
+        name, to_name, kind = control.split("|")
+        tag = tags.get(name)
+        if tag is None or (tag.get("toName"), tag.tag.lower()) != (to_name, kind):
+            lost.append(f"{name} ({kind}, in {count} annotations)")
+    for part in ("created_labels", "created_labels_drafts"):
+        for name, used in summary[part].items():
+            tag = tags.get(name)
+            if tag is None or not len(tag):
+                continue  # told above, or it takes its labels from each task
+            offered = {label.get(key) for label in tag for key in ("alias", "value")}
+            lost += [f"{name}: {label} ({used[label]} times)" for label in used.keys() - offered]
+    if lost:
+        raise ConfigError(
+            f"{place}: stewards have used what the engine's label config lacks: "
+            f"{'; '.join(sorted(lost))}. Nothing was changed. Collect what they have said, then "
+            "set `review.project` to a new title, and push each night whose tasks are open"
+        )

@@ -7,10 +7,11 @@ once: Label Studio has no unique key, so after an unclear failure the next push 
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Self
 
 import httpx
@@ -18,29 +19,32 @@ from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
 
 from lae_tasks.errors import ConfigError, LaeError, TransientError
+from lae_tasks.review.annotation import (
+    ChangedTask,
+    TaskProgress,
+    changed_task,
+    progress_of,
+    utc,
+)
+from lae_tasks.review.instruction import DESCRIPTION, instruction
+from lae_tasks.review.label_config import require_no_newer, require_nothing_lost
 from lae_tasks.review.tasks import ReviewTask
+from lae_tasks.review.webhook import Webhook, ensure_webhook
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 60
 IMPORT_TIMEOUT_S = 600
 PAGE_SIZE = 500
-
-#: What a steward reads behind the (i) of the labelling page.
-INSTRUCTION = (
-    "<p>Please look at each coloured box. Grey boxes are settled, or asked on another tile.</p>"
-    "<p><b>Everything right</b>: g, then Ctrl+Enter.<br>"
-    "<b>One box wrong</b>: click it, then x (no such thing), a digit (another category), "
-    "or drag it; then g, Ctrl+Enter.<br>"
-    "<b>Something missing</b>: Esc, a digit, then draw.<br>"
-    "<b>Cannot tell</b>: q for a box, n for all that have no mark.</p>"
-)
+#: A listing is read again so often if tasks vanish meanwhile, as another push may delete doubles.
+LISTINGS = 3
 
 _ONCE: Any = {"max_retries": 0, "timeout_in_seconds": IMPORT_TIMEOUT_S}
 _REMEDIES = {
     400: "Label Studio refused what was sent",
     401: "check the API token ($LABEL_STUDIO_API_KEY or the Airflow connection)",
-    403: "give the token's user access to the project; for S3, see LABEL_STUDIO_S3_ENDPOINT",
+    403: "give the token's user access to the project; for S3, see LABEL_STUDIO_S3_ENDPOINT, for a "
+    "webhook LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS",
     404: "check the address, and that nobody deleted the project",
 }
 
@@ -83,71 +87,21 @@ class S3Access:
         )
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """What a push found and did."""
-
-    created: int
-    present: int
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A steward's work on one task, as Label Studio has it now.
-
-    Attributes:
-        task_created_at: When its task was made; ISO 8601, UTC.
-        annotator: The steward's e-mail; their id where the server does not tell.
-        updated_at: ISO 8601, UTC.
-        skipped: The steward skipped the task.
-        seconds: Time taken for the task, over all edits.
-        result: The annotation's results, as they are.
-    """
-
-    annotation_id: int
-    task_id: int
-    task_created_at: str
-    annotator: str
-    updated_at: str
-    skipped: bool
-    seconds: float | None
-    result: tuple[Mapping[str, Any], ...]
-
-    @property
-    def version_id(self) -> str:
-        """Names this version of the annotation: it changes whenever the steward edits it."""
-        return version_id(self.annotation_id, self.updated_at)
-
-
-def version_id(annotation_id: int, changed_at: str) -> str:
-    """The id of what an annotation was from that time on."""
-    return f"{annotation_id}@{changed_at}"
-
-
-@dataclass(frozen=True)
-class ChangedTask:
-    """A task that changed, with the annotations that it has now, if any; times as ISO 8601, UTC."""
-
-    task_id: int
-    lae_key: str | None
-    created_at: str
-    updated_at: str
-    annotations: tuple[Annotation, ...]
-
-
 class LabelStudioReview:
     """The stewards' side of Label Studio.
 
     Args:
         url: Address of the server.
         api_key: A personal access token, or a legacy token.
+        webhook: What the project's webhook is to be. None: this client leaves webhooks as they are.
     """
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(self, url: str, api_key: str, webhook: Webhook | None = None) -> None:
         if not url or not api_key:
             missing = "LABEL_STUDIO_API_KEY" if url else "LABEL_STUDIO_URL"
             raise ConfigError(f"Label Studio: no address or token; set {missing}")
         self.url = url.rstrip("/")
+        self._webhook = webhook
         self._http = httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
         # Any: the SDK's annotations are partly wrong (dicts where it says models).
         self._sdk: Any = LabelStudio(  # type: ignore[no-untyped-call]
@@ -189,9 +143,17 @@ class LabelStudioReview:
         return min(ids, default=None)
 
     def ensure_project(
-        self, title: str, label_config: str, bucket: str, prefix: str, s3: S3Access
+        self,
+        title: str,
+        label_config: str,
+        bucket: str,
+        prefix: str,
+        s3: S3Access,
+        guide_url: str = "",
     ) -> int:
         """Makes the project and its image storage, or brings them up to date.
+
+        No annotation is lost by it: a label config that lacks what stewards have used is refused.
 
         Args:
             title: By which the project is found again; at most 50 characters.
@@ -199,13 +161,19 @@ class LabelStudioReview:
             bucket: Where the images and the vocabulary lie.
             prefix: Below which they lie; something must be there already.
             s3: How Label Studio gets at them.
+            guide_url: Where the stewards' guide is; empty if nowhere.
 
         Returns:
             The project's id.
+
+        Raises:
+            ConfigError: The project's label config is newer, or has parts in use that the given
+                one lacks. The project is left as it was.
         """
         settings: dict[str, Any] = {
             "label_config": label_config,
-            "expert_instruction": INSTRUCTION,
+            "description": DESCRIPTION + (f" Guide: {guide_url}" if guide_url else ""),
+            "expert_instruction": instruction(guide_url),
             "show_collab_predictions": True,
             "enable_empty_annotation": True,
             "maximum_annotations": 1,
@@ -215,21 +183,56 @@ class LabelStudioReview:
         if project_id is None:
             with self._calling(f"creating project {title!r}"):
                 created = self._sdk.projects.create(title=title, request_options=_ONCE, **settings)
-            project_id = int(created.id)
-            logger.info("made project %r (%d) at %s", title, project_id, self.url)
+            project_id = self._the_oldest(title, int(created.id))
+            logger.info("project %r at %s is new: %d", title, self.url, project_id)
         else:
             self._update(project_id, settings)
         self._ensure_storage(project_id, bucket, prefix, s3)
         return project_id
 
+    def ensure_webhook(self, project_id: int) -> None:
+        """Makes the project's webhook, brings it up to date, or removes it.
+
+        Raises:
+            ConfigError: Label Studio refuses its address, or the secret cannot be sent.
+        """
+        if self._webhook is not None:
+            to = f" to {self._webhook.url}" if self._webhook.url else ""
+            with self._calling(f"webhook of project {project_id}{to}"):
+                ensure_webhook(self._sdk.webhooks, project_id, self._webhook)
+
+    def _the_oldest(self, title: str, made: int) -> int:
+        """Gives up a project that was just made if another push made one before it."""
+        oldest = self.find_project(title) or made
+        if oldest != made:
+            with self._calling(f"deleting project {made}: {oldest} has the same title"):
+                self._sdk.projects.delete(id=made)
+        return oldest
+
     def _update(self, project_id: int, settings: Mapping[str, Any]) -> None:
         with self._calling(f"reading project {project_id}"):
             now = self._sdk.projects.get(id=project_id)
+        place = f"Label Studio {self.url}: project {project_id}"
+        require_no_newer(now.label_config or "", place)
         changed = {name: to for name, to in settings.items() if getattr(now, name, None) != to}
+        if "label_config" in changed:
+            require_nothing_lost(changed["label_config"], self._summary(project_id), place)
         if changed:
             with self._calling(f"changing {', '.join(changed)} of project {project_id}"):
                 self._sdk.projects.update(id=project_id, **changed)
             logger.info("changed %s of project %d", ", ".join(changed), project_id)
+
+    def _summary(self, project_id: int) -> Mapping[str, Any]:
+        """How often each part of the label config was used."""
+        with self._calling(f"reading the summary of project {project_id}"):
+            # The SDK has no method for it.
+            answer = self._sdk._client_wrapper.httpx_client.request(
+                f"api/projects/{project_id}/summary/", method="GET"
+            )
+            if answer.is_error:
+                raise ApiError(status_code=answer.status_code, body=answer.text)
+            found: Mapping[str, Any] = answer.json()
+        return found
 
     def _ensure_storage(self, project_id: int, bucket: str, prefix: str, s3: S3Access) -> None:
         wanted: dict[str, Any] = {
@@ -259,28 +262,53 @@ class LabelStudioReview:
             else:
                 storages.create(request_options=_ONCE, **wanted)
 
-    def keys(self, project_id: int) -> dict[str, int]:
-        """The task id of every `lae_key` in the project."""
-        tasks = self._tasks(project_id, include="id,data")
-        return {
-            task.data["lae_key"]: int(task.id) for task in tasks if (task.data or {}).get("lae_key")
-        }
+    def progress(self, project_id: int) -> dict[str, TaskProgress]:
+        """Every task of the project that has a `lae_key`, by it, and how far it is.
 
-    def push(self, project_id: int, tasks: Sequence[ReviewTask], batch_size: int) -> Pushed:
-        """Sends the tasks that the project does not have yet, in batches.
-
-        Pushing again sends nothing twice; two pushes at the same time might.
+        Where there are several of a key, the first that a steward has begun counts, else the first.
         """
-        present = self.keys(project_id)
-        missing = [task for task in tasks if task.key not in present]
-        for start in range(0, len(missing), batch_size):
-            batch = [task.payload() for task in missing[start : start + batch_size]]
+        include = "id,data,overlap,is_labeled,annotations,completed_by,was_cancelled,draft_exists"
+        of_key: defaultdict[str, list[Any]] = defaultdict(list)
+        for task in self._tasks(project_id, include=include):
+            if key := (task.data or {}).get("lae_key"):
+                of_key[key].append(task)
+        return {key: progress_of(tasks) for key, tasks in of_key.items()}
+
+    def send(self, project_id: int, tasks: Iterable[ReviewTask], batch_size: int) -> int:
+        """Sends tasks, in batches, and says how many; the caller looks first which are missing."""
+        remaining, sent = iter(tasks), 0
+        while batch := [task.payload() for task in islice(remaining, batch_size)]:
             with self._calling(f"importing {len(batch)} tasks into project {project_id}"):
                 self._sdk.projects.import_tasks(
                     id=project_id, request=batch, return_task_ids=True, request_options=_ONCE
                 )
-            logger.info("pushed %d of %d tasks", start + len(batch), len(missing))
-        return Pushed(created=len(missing), present=len(tasks) - len(missing))
+            sent += len(batch)
+            logger.info("sent %d tasks", sent)
+        return sent
+
+    def delete_doubles(self, project_id: int, task_ids: Collection[int]) -> None:
+        """Deletes tasks one by one, but for those that somebody has annotated by now."""
+        logger.info("project %d: deleting %d tasks that are there twice", project_id, len(task_ids))
+        for task_id in task_ids:
+            with self._calling(f"deleting task {task_id} of {project_id}, which is there twice"):
+                try:
+                    if not self._sdk.tasks.get(id=str(task_id)).annotations:
+                        self._sdk.tasks.delete(id=str(task_id))
+                except ApiError as error:
+                    if error.status_code != 404:  # another push was first
+                        raise
+
+    def ask_more(self, project_id: int, stewards: Mapping[int, int]) -> None:
+        """Has tasks looked at by so many different stewards, though some may have done so already.
+
+        Args:
+            project_id: The project.
+            stewards: How many, by task id.
+        """
+        for task_id, count in stewards.items():
+            with self._calling(f"asking {count} stewards for task {task_id} of {project_id}"):
+                # A task that has had its looks is served again only if it is told to be unlabelled.
+                self._sdk.tasks.update(id=str(task_id), overlap=count, is_labeled=False)
 
     def tasks_since(self, project_id: int, cursor: str | None) -> list[ChangedTask]:
         """The tasks that changed since then: imported; annotations made, edited or deleted.
@@ -294,16 +322,8 @@ class LabelStudioReview:
         )
         with self._calling("listing users"):
             emails = {user.id: user.email for user in self._sdk.users.list()}
-        return [
-            ChangedTask(
-                task_id=int(task.id),
-                lae_key=(task.data or {}).get("lae_key"),
-                created_at=_utc(task.created_at),
-                updated_at=_utc(task.updated_at),
-                annotations=tuple(_annotation(task, raw, emails) for raw in task.annotations or ()),
-            )
-            for task in self._tasks(project_id, include=include, query=_changed_since(cursor))
-        ]
+        tasks = self._tasks(project_id, include=include, query=_changed_since(cursor))
+        return [changed_task(task, emails) for task in tasks]
 
     def latest_change(self, project_id: int, cursor: str | None) -> str | None:
         """When a task last changed since the cursor; None if none did.
@@ -316,7 +336,7 @@ class LabelStudioReview:
                 project=project_id, include="id,updated_at", query=query, page_size=1
             )
             first = next(iter(page.items or ()), None)
-        return _utc(first.updated_at) if first else None
+        return utc(first.updated_at) if first else None
 
     def _tasks(self, project_id: int, include: str, query: str | None = None) -> list[Any]:
         """All tasks of a listing, read page by page.
@@ -324,23 +344,24 @@ class LabelStudioReview:
         Raises:
             TransientError: If the listing ended early, as it does when tasks vanish meanwhile.
         """
-        with self._calling(f"listing tasks of project {project_id}"):
-            pager = self._sdk.tasks.list(
-                project=project_id,
-                fields="all",
-                include=include,
-                query=query,
-                page_size=PAGE_SIZE,
-                resolve_uri=False,
-            )
-            total = int(pager.response.total)
-            tasks = list({task.id: task for task in pager}.values())
-        if len(tasks) < total:
-            raise TransientError(
-                f"Label Studio {self.url}: project {project_id}: {total} tasks were promised, "
-                f"{len(tasks)} came; was it deleted or emptied just now?"
-            )
-        return tasks
+        for _ in range(LISTINGS):
+            with self._calling(f"listing tasks of project {project_id}"):
+                pager = self._sdk.tasks.list(
+                    project=project_id,
+                    fields="all",
+                    include=include,
+                    query=query,
+                    page_size=PAGE_SIZE,
+                    resolve_uri=False,
+                )
+                total = int(pager.response.total)
+                tasks = list({task.id: task for task in pager}.values())
+            if len(tasks) >= total:
+                return tasks
+        raise TransientError(
+            f"Label Studio {self.url}: project {project_id}: {total} tasks were promised, "
+            f"{len(tasks)} came; was it deleted or emptied just now?"
+        )
 
 
 def _changed_since(cursor: str | None, newest_first: bool = False) -> str:
@@ -353,34 +374,12 @@ def _changed_since(cursor: str | None, newest_first: bool = False) -> str:
                 "operator": "greater",
                 "type": "Datetime",
                 # The only form that this filter reads; others are answered by a 500.
-                "value": _utc(cursor).replace("+00:00", "Z"),
+                "value": utc(cursor).replace("+00:00", "Z"),
             }
         )
     # By id, a task that is edited while we page does not push another off the next page.
     ordering = ["-tasks:updated_at" if newest_first else "tasks:id"]
     return json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ordering})
-
-
-def _annotation(task: Any, raw: Any, emails: Mapping[int, str]) -> Annotation:
-    by = raw.get("completed_by")
-    who = by.get("id") if isinstance(by, Mapping) else by
-    return Annotation(
-        annotation_id=int(raw["id"]),
-        task_id=int(task.id),
-        task_created_at=_utc(task.created_at),
-        annotator=emails.get(who or 0) or str(who),
-        updated_at=_utc(raw["updated_at"]),
-        skipped=bool(raw.get("was_cancelled")),
-        seconds=raw.get("lead_time"),
-        result=tuple(raw.get("result") or ()),
-    )
-
-
-def _utc(moment: str | datetime) -> str:
-    """ISO 8601 in UTC with microseconds, so that texts compare like times."""
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _translated(error: ApiError, place: str) -> LaeError:

@@ -19,18 +19,22 @@ PALETTE = (
 
 
 def labels(
-    items: Iterable[ReviewItem], decisions: Iterable[Decision], vocabulary: Sequence[str]
+    items: Iterable[ReviewItem],
+    decisions: Iterable[Decision],
+    vocabulary: Sequence[str],
+    frequent: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """The labels of a tile as Label Studio takes them, those with a digit key first.
 
-    All categories of the boxes are among them. The other candidates, most likely first, and then
-    the vocabulary fill up to nine. A category has the same digit and colour on every tile as far as
-    it can: those of its place in the vocabulary.
+    All categories of the boxes are among them. The other candidates, most likely first, then the
+    vocabulary, then what is frequent fill up to nine. A category has the same digit and colour on
+    every tile as far as it can: those of its place in the vocabulary.
 
     Args:
         items: The boxes.
         decisions: The decisions on them.
         vocabulary: The config's, in its order.
+        frequent: Other names worth offering, best first: a tile without a box has no candidates.
     """
     shown = Counter(item.category for item in items)
     others: Counter[str] = Counter()
@@ -39,7 +43,7 @@ def labels(
         for rank, name in enumerate(decision.candidates):
             others[name] += max(1, 10 - rank)
     names = sorted(shown, key=lambda name: (-shown[name], name))
-    rest = [*sorted(others, key=lambda name: (-others[name], name)), *vocabulary]
+    rest = [*sorted(others, key=lambda name: (-others[name], name)), *vocabulary, *frequent]
     fill = [name for name in dict.fromkeys(rest) if name not in shown]
     names += fill[: max(0, len(HOTKEYS) - len(names))]
     keys = _share_out(HOTKEYS, names[: len(HOTKEYS)], vocabulary)

@@ -4,22 +4,25 @@ Label Studio's own marks (`origin`, `parent_prediction`) are not trusted: only v
 
 * A box that was sent and is gone was deleted: reject.
 * A box nobody sent was drawn by the steward: add. (Read-only outlines and grey boxes are skipped.)
-* `unsure` on a box, and "not checked" for the unmarked boxes, decide nothing.
+* A tile that was sent to be checked is checked where the answer for the unmarked boxes is that they
+  are right: nothing is missing on it now.
+* `unsure` on a box, and "not checked" for the unmarked boxes, leave them undecided.
 * What an annotation decided once and no longer does is withdrawn, so is what a deleted one decided.
 * A typed name outranks one searched, which outranks the box's own label.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lae_tasks.accounts import Rejection
-from lae_tasks.contracts import BoxPx, ReviewItem, Verdict, VerdictAction, WindowPx
+from lae_tasks.contracts import BoxPx, ReviewItem, TileCheck, Verdict, VerdictAction, WindowPx
 from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.vocabulary import OPEN, Vocabulary
+from lae_tasks.review.annotation import Annotation, ChangedTask
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import (
     ACCEPT,
@@ -34,9 +37,6 @@ from lae_tasks.review.label_config import (
     UNSURE,
     VERDICT,
 )
-
-if TYPE_CHECKING:  # the client takes seconds to import, and folding verdicts needs none
-    from lae_tasks.review.label_studio import Annotation, ChangedTask
 
 STAGE = "collect"
 BLANK = "blank annotation"
@@ -82,18 +82,23 @@ _Decided = tuple[VerdictAction, str | None, BoxPx]
 
 
 def read_verdicts(
-    annotation: "Annotation", items: Sequence[ReviewItem], vocabulary: Vocabulary = OPEN
+    annotation: Annotation,
+    items: Sequence[ReviewItem],
+    vocabulary: Vocabulary = OPEN,
+    check: TileCheck | None = None,
 ) -> list[Verdict] | Rejection:
     """What a steward decided of each box of a task.
 
     Args:
         annotation: The steward's work.
-        items: The boxes as they were sent with that task; at least one.
+        items: The boxes as they were sent with that task; at least one, but for a check.
         vocabulary: The dataset's own names: a typed one is spelled as there.
+        check: The tile that the task asked to look over, if it did.
 
     Returns:
-        At most one verdict per box, in the items' order, then the added ones; or a Rejection of
-        the annotation if it does not come from what was sent, so that missing boxes say nothing.
+        One verdict per box, in the items' order, then the added ones, then that on the tile, if it
+        was checked; none if the task was skipped; or a Rejection of the annotation if it does not
+        come from what was sent, so that missing boxes say nothing.
     """
     if annotation.skipped:
         return []
@@ -105,7 +110,7 @@ def read_verdicts(
             return _rejected(annotation, "malformed result", f"cannot be read: {result}"[:500])
         by_id.setdefault(str(result["id"]), {})[result["from_name"]] = result["value"]
     sent = {item.region_id for item in items}
-    if not any(_sent_id(result_id) in sent for result_id in by_id):
+    if sent and not any(_sent_id(result_id) in sent for result_id in by_id):
         return _rejected(
             annotation,
             BLANK,
@@ -113,24 +118,28 @@ def read_verdicts(
             "not made from the engine's boxes; delete it, and open the task by Label All Tasks",
         )
     rest = any(_choice(parts, REST) == REST_ACCEPT for parts in by_id.values())
-    window_px = items[0].window_px
+    place = check or items[0]
     verdicts = []
     for item in items:
         outline = by_id.get(MASK_PREFIX + item.region_id, {})
         decided = _of_item(by_id.get(item.region_id, {}), outline, item, rest, vocabulary)
-        if decided:
-            verdicts.append(_verdict(annotation, item.region_id, item, decided))
+        verdicts.append(_verdict(annotation, item.region_id, item, decided))
     added = {}
     for result_id, parts in by_id.items():
         ours = result_id in sent or result_id.startswith((MASK_PREFIX, CONTEXT_PREFIX))
-        decided = None if ours else _added(parts, window_px, vocabulary)
-        if decided:
-            region_id = added_region_id(items[0].tile_id, decided[2], decided[1] or "")
-            added[region_id] = _verdict(annotation, region_id, items[0], decided)
-    return [*verdicts, *added.values()]
+        drawn = None if ours else _added(parts, place.window_px, vocabulary)
+        if drawn:
+            region_id = added_region_id(place.tile_id, drawn[2], drawn[1] or "")
+            added[region_id] = _verdict(annotation, region_id, place, drawn)
+    verdicts += added.values()
+    if check and rest:
+        x, y, width, height = check.window_px
+        window: _Decided = VerdictAction.CHECK, None, (x, y, x + width, y + height)
+        verdicts.append(_verdict(annotation, check.tile_id, check, window))
+    return verdicts
 
 
-def _rejected(annotation: "Annotation", reason: str, detail: str) -> Rejection:
+def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
     return Rejection(
         rejected_id=annotation.version_id,
         stage=STAGE,
@@ -158,8 +167,8 @@ def _of_item(
     item: ReviewItem,
     rest_accepted: bool,
     vocabulary: Vocabulary,
-) -> _Decided | None:
-    """What was decided of a box that was sent, from its parts by control; None if nothing."""
+) -> _Decided:
+    """What was decided of a box that was sent, from its parts by control."""
     box = from_percent(parts[BOX], item.window_px) if BOX in parts else None
     said = _choice(parts, VERDICT)
     if box is None or said == REJECT:
@@ -167,7 +176,7 @@ def _of_item(
     # A key pressed while the outline was selected marks that instead: meant for this box, but
     # not to be trusted. At least the box is not one of those without a mark.
     if said == UNSURE or (said is None and _choice(outline, VERDICT)):
-        return None
+        return VerdictAction.UNDECIDED, None, item.bbox_xyxy_px
     own = vocabulary.spelled(item.category)  # the vocabulary may be spelled anew since
     category = _category(parts, vocabulary) or own
     if category != own:
@@ -176,7 +185,7 @@ def _of_item(
         return VerdictAction.ADJUST, category, box
     if said == ACCEPT or rest_accepted:
         return VerdictAction.ACCEPT, category, box
-    return None
+    return VerdictAction.UNDECIDED, None, item.bbox_xyxy_px
 
 
 def _added(
@@ -214,21 +223,21 @@ def added_region_id(tile_id: str, bbox_xyxy_px: BoxPx, category: str) -> str:
 
 
 def _verdict(
-    annotation: "Annotation", region_id: str, item: ReviewItem, decided: _Decided
+    annotation: Annotation, region_id: str, sent: ReviewItem | TileCheck, decided: _Decided
 ) -> Verdict:
     action, category, box = decided
     return Verdict(
         verdict_id=_digest(
-            item.task_key,
+            sent.task_key,
             annotation.task_created_at,
             annotation.annotation_id,
             annotation.updated_at,
             region_id,
         ),
         region_id=region_id,
-        tile_id=item.tile_id,
-        scene_id=item.scene_id,
-        task_key=item.task_key,
+        tile_id=sent.tile_id,
+        scene_id=sent.scene_id,
+        task_key=sent.task_key,
         task_created_at=annotation.task_created_at,
         annotation_id=annotation.annotation_id,
         annotator=annotation.annotator,
@@ -267,7 +276,7 @@ def withdrawn(held: Iterable[Verdict], still_there: Collection[str], at: str) ->
     ]
 
 
-def deleted_annotations(task: "ChangedTask", held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
+def deleted_annotations(task: ChangedTask, held: Iterable[Verdict]) -> dict[int, list[Verdict]]:
     """The verdicts of a task's annotations that a steward deleted, by annotation.
 
     Args:
@@ -306,22 +315,55 @@ def _annotation_of(verdict: Verdict) -> tuple[str, str, int]:
     return verdict.task_key, verdict.task_created_at, verdict.annotation_id
 
 
+def respelled(verdicts: Iterable[Verdict], spelled: Callable[[str], str]) -> list[Verdict]:
+    """Verdicts with their categories as the vocabulary spells them now.
+
+    Else two stewards who said the same, before and after it was spelled anew, would contradict each
+    other.
+    """
+    return [
+        verdict.model_copy(update={"category": spelled(verdict.category)})
+        if verdict.category and spelled(verdict.category) != verdict.category
+        else verdict
+        for verdict in verdicts
+    ]
+
+
+def last_words(verdicts: Iterable[Verdict]) -> dict[str, dict[str, Verdict]]:
+    """The latest verdict of each steward on each region, in the order of these; not on tiles.
+
+    Who has become undecided in a task takes back what they said there, but not what they said of
+    the same region in another task: boxes come again where a whole tile is checked.
+
+    Args:
+        verdicts: The full history, in any order.
+
+    Returns:
+        By region id, then by steward.
+    """
+    found: defaultdict[str, dict[str, Verdict]] = defaultdict(dict)
+    for verdict in sorted(current_verdicts(verdicts), key=lambda v: (v.decided_at, v.verdict_id)):
+        words, who = found[verdict.region_id], verdict.annotator
+        if verdict.action is VerdictAction.UNDECIDED:
+            if who in words and words[who].task_key == verdict.task_key:
+                del words[who]
+        elif verdict.action is not VerdictAction.CHECK:
+            words.pop(who, None)  # so that the order is that of the last words
+            words[who] = verdict
+    return {region_id: words for region_id, words in sorted(found.items()) if words}
+
+
 def fold_verdicts(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
     """The verdict that holds for each region, from the full history in any order.
 
-    Of each annotation the latest version counts, of each steward the latest word, and of several
+    Of each annotation the latest version counts, of each steward the last word, and of several
     stewards what most say; where as many say one thing as another, the latest. Ties in time are
     broken by the verdict's id.
 
     Returns:
         Verdicts by region id, in the order of the ids.
     """
-    last_words: defaultdict[str, dict[str, Verdict]] = defaultdict(dict)
-    for verdict in sorted(current_verdicts(verdicts), key=lambda v: (v.decided_at, v.verdict_id)):
-        words = last_words[verdict.region_id]
-        words.pop(verdict.annotator, None)  # so that the order is that of the last words
-        words[verdict.annotator] = verdict
-    return {region: _held(list(words.values())) for region, words in sorted(last_words.items())}
+    return {key: _held(list(words.values())) for key, words in last_words(verdicts).items()}
 
 
 def _held(words: Sequence[Verdict]) -> Verdict:

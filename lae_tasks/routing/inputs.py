@@ -1,5 +1,6 @@
 """What the stages before route made of a night."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lae_tasks.accounts import Manifest, Output
@@ -7,7 +8,7 @@ from lae_tasks.contracts import Assignment
 from lae_tasks.errors import ContractError
 from lae_tasks.routing.labelled import ShardTables
 from lae_tasks.runner import read_manifest
-from lae_tasks.state import SHARD_STAGES, WHOLE
+from lae_tasks.state import SHARD_STAGES, WHOLE, iter_nights
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_columns
 
@@ -48,6 +49,23 @@ def route_inputs(store: Storage, night: str) -> RouteInputs:
         digests += [output.sha256 for manifest in made for output in manifest.tables]
         revisions.update(m.model_revision for m in made if m.model_revision)
     return RouteInputs(scenes, tuple(shards), tuple(digests), "+".join(sorted(revisions)))
+
+
+def whole_nights(store: Storage) -> Iterator[tuple[Manifest, RouteInputs]]:
+    """The nights with scenes that were routed and are whole: route's manifest, and its inputs.
+
+    A night that runs again just now is not whole: what it decided before no longer counts.
+    """
+    for routed in iter_nights(store):
+        if routed.manifests is None:
+            continue
+        (manifest,) = routed.manifests["route"]
+        try:
+            inputs = route_inputs(store, routed.night)
+        except ContractError:
+            continue  # it began to run again a moment ago
+        if inputs.shards and inputs.digests == manifest.inputs:
+            yield manifest, inputs
 
 
 def committed(store: Storage, stage: str, night: str, shard: str) -> Manifest:

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lae_tasks.accounts import Output
-from lae_tasks.contracts import Calibration, Label, Region, Scene, Tile
+from lae_tasks.contracts import Label, Region, Scene, Tile
 from lae_tasks.errors import ContractError
 from lae_tasks.imagery.georeference import place_of
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.schema import arrow_schema
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_columns, read_table
+from lae_tasks.trust.records import Calibration
 
 Flags = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int32]
@@ -49,6 +50,14 @@ class Names:
 
     distinct: tuple[str, ...]
     index: Index
+
+    @classmethod
+    def of(cls, names: Sequence[str | None]) -> "Names":
+        """A column of names that are at hand one by one."""
+        distinct = sorted({name for name in names if name is not None})
+        number_of: dict[str | None, int] = {name: number for number, name in enumerate(distinct)}
+        index = np.array([number_of.get(name, -1) for name in names], dtype=np.int32)
+        return cls(tuple(distinct), index)
 
     def where(self, test: Callable[[str], bool]) -> Flags:
         """The rows whose name passes a test, which each name takes once; no name passes none."""

@@ -13,7 +13,7 @@ from lae_tasks.routing.labelled import Candidates, Flags, Index, Numbers
 READS = ("clip_agrees",)
 
 #: What a look is worth has these parts, each in [0, 1].
-_UNCERTAINTY, _RARITY, _DISAGREEMENT = 0.5, 0.3, 0.2
+_CHANGE, _RARITY, _DISAGREEMENT = 0.7, 0.2, 0.1
 
 
 def drawn(region_ids: pa.Array, strata: Index, share: float, seed: int) -> Flags:
@@ -54,15 +54,16 @@ def strata(seen: Candidates, accepted: Flags, doubtful: Flags) -> Index:
 def worth(seen: Candidates, accepted: Flags) -> Numbers:
     """What a look at each region is worth, (n,), in [0, 1].
 
-    Most where right and wrong are equally likely, where the category is rare among the accepted or
-    the vocabulary lacks it, and where CLIP disagrees with what was said.
+    Mostly the chance that it changes the release: that what is accepted is wrong, and leaves it, or
+    that what is not accepted is right, and enters it. A little more where the category is rare
+    among the accepted or the vocabulary lacks it, and where CLIP disagrees with what was said.
     """
     chance = np.nan_to_num(seen.confidence, nan=0.5)
-    uncertainty = 4 * chance * (1 - chance)
+    change = np.where(accepted, 1 - chance, chance)
     counts = np.bincount(seen.category.index[accepted], minlength=len(seen.category.distinct) + 1)
     known = frozenset(seen.vocabulary.names)
     new = seen.category.where(lambda name: bool(known) and name not in known)
     rarity = np.where(new, 1.0, 1 / np.sqrt(1.0 + counts[seen.category.index]))
     disagreement: npt.NDArray[np.float64] = seen.rows.flags("clip_agrees", False).astype(float)
-    found = _UNCERTAINTY * uncertainty + _RARITY * rarity + _DISAGREEMENT * disagreement
+    found = _CHANGE * change + _RARITY * rarity + _DISAGREEMENT * disagreement
     return np.round(found, 4)

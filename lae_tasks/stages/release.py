@@ -20,20 +20,20 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lae_tasks.config import Config
 from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
-from lae_tasks.formats import card, coco, odvg, pictures
+from lae_tasks.formats import card, coco, odvg, pictures, reliability
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
 from lae_tasks.releases.diff import Diff, diff_coco, next_version
+from lae_tasks.releases.gates import make_gates
 from lae_tasks.releases.manifest import (
     LATEST_KEY,
     CategoryEntry,
-    PrecisionEntry,
     ReleaseFile,
     ReleaseManifest,
     folder,
@@ -44,11 +44,10 @@ from lae_tasks.releases.manifest import (
     version_number,
 )
 from lae_tasks.releases.pull import encode_manifest
-from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
-from lae_tasks.trust.audit import CONFIDENCE, measure
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,8 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
         store: Where the images are and the release goes.
 
     Raises:
-        ValidationFailedError: If the data breaks the rules; no version is made.
+        ValidationFailedError: If the data breaks the rules, or what it states of itself does not
+            reach what the settings ask for; no version is made.
         UnfinishedNightError: If a night ran again, but not to its end: what it decided and what
             it has now do not belong together.
         TransientError: If other publishers won every attempt.
@@ -118,11 +118,13 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
     if parent and parent.digest == digest:
         _finish(store, parent)
         return ReleaseResult(parent.version, digest, False, parent)
-    report = validate(dataset, store, digest)
-    report.require()
     old = json.loads(store.read(parent.file(coco.PATH).key)) if parent else {}
     diff = diff_coco(old, json.loads(data[coco.PATH]))
-    draft = _draft(dataset, diff, report, config, parent, published, state)
+    statement = make_statement(dataset, state, config, store, _since(parent, state))
+    gates = make_gates(config, statement, _mixes(dataset, diff.scenes_added), parent)
+    report = validate(dataset, store, digest, gates)
+    report.require()
+    draft = _draft(dataset, diff, report, config, parent, published, state, statement)
     about = _about(draft, dataset, config, diff, store)
     files = [
         *(_file(path, content, is_data=True) for path, content in data.items()),
@@ -146,6 +148,7 @@ def _draft(
     parent: ReleaseManifest | None,
     published: Iterable[str],
     state: State,
+    statement: Statement,
 ) -> ReleaseManifest:
     """The manifest without its files."""
     version, reason = next_version(parent, diff, published)
@@ -183,28 +186,35 @@ def _draft(
         model_revisions={
             stage: tuple(sorted(names)) for stage, names in state.model_revisions.items()
         },
-        precision=_precision(dataset, state, config),
+        precision=statement.precision,
+        whole=statement.whole,
+        recall=statement.recall,
+        agreement=statement.agreement,
+        steward_error=statement.steward_error,
+        reliability=statement.reliability,
         diff=diff.counts() if parent else {},
         validation_key=report.key,
         files=(),
     )
 
 
-def _precision(dataset: Dataset, state: State, config: Config) -> tuple[PrecisionEntry, ...]:
-    """What the audit says of the objects that are in as the engine decided them."""
-    unseen = {each.region_id for each in dataset.annotations if each.source != STEWARD}
-    overall, by_category = measure(
-        (state.decisions[region_id] for region_id in unseen),
-        state.decisions.values(),
-        fold_verdicts(state.verdicts.values()),
-        state.review_items,
-        config.vocabulary.spelled,
-    )
-    found = ([(None, overall)] if overall else []) + list(by_category.items())
-    return tuple(
-        PrecisionEntry(category=category, confidence=CONFIDENCE, **asdict(its))
-        for category, its in found
-    )
+def _since(parent: ReleaseManifest | None, state: State) -> set[str]:
+    """Regions that nobody had looked at when the parent was made."""
+    made_at = datetime.fromisoformat(parent.created_at) if parent else None
+    before = {
+        verdict.region_id
+        for verdict in state.verdicts.values()
+        if made_at and datetime.fromisoformat(verdict.decided_at) <= made_at
+    }
+    return state.decisions.keys() - before
+
+
+def _mixes(dataset: Dataset, new: Collection[str]) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Objects by category on the scenes that the parent has, and on new ones; None without any."""
+    if not new:
+        return None
+    old = {image.scene_id for image in dataset.images}.difference(new)
+    return dataset.objects_by_category(old), dataset.objects_by_category(new)
 
 
 def _about(
@@ -217,6 +227,8 @@ def _about(
         path = f"card/sample-{number}.png"
         about[path] = pictures.render(dataset, image, store)
         samples.append(card.Picture(path, f"{image.scene_key}, window {image.window_px}"))
+    if draft.reliability:
+        about[card.RELIABILITY_PATH] = reliability.render(draft.reliability)
     decided = {each.region_id for each in dataset.annotations if each.source == STEWARD}
     changes = diff.by_category() if draft.parent else {}
     about[card.PATH] = card.render(draft, config.release, samples, changes, len(decided))

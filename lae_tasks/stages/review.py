@@ -1,134 +1,277 @@
-"""Review: regions in doubt and the audit's go to Label Studio; the stewards' verdicts come back.
+"""Review: what is worth a look goes to Label Studio; the stewards' verdicts come back.
 
-`push` can run any number of times: it compares with what Label Studio has and sends the rest,
-also to a project that was emptied. `collect` can, too: it writes only what is not in the store
-yet, and nothing if there is nothing new.
+`push` can run any number of times, also twice at once: it files what it asks about, compares all
+that was ever filed with what Label Studio has, and sends what is lost and still waits for a look.
+What two pushes have sent is deleted afterwards, but for one. `collect` can run so, too: it writes
+only what is not in the store yet, and nothing if there is nothing new.
 """
 
 import json
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
-from lae_tasks.accounts import Done, Manifest, Rejection
+from lae_tasks.accounts import Counted, Done, Manifest, Rejection
 from lae_tasks.config import Config
-from lae_tasks.contracts import Decision, ReviewItem, Verdict
+from lae_tasks.contracts import Purpose, ReviewItem, TileCheck, Verdict
 from lae_tasks.errors import ConfigError, UnfinishedNightError
-from lae_tasks.naming.vocabulary import Vocabulary
+from lae_tasks.review.asking import PUSH, new_records
 from lae_tasks.review.label_config import label_config
-from lae_tasks.review.label_studio import Annotation, LabelStudioReview, S3Access, version_id
-from lae_tasks.review.tasks import (
-    ReviewTask,
-    build_tasks,
-    regions_to_review,
-    unfit,
-    vocabulary,
+from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.lost import lost_tasks
+from lae_tasks.review.news import COLLECT, read_new
+from lae_tasks.review.second_looks import stewards_wanted
+from lae_tasks.review.selection import (
+    Candidates,
+    choose,
+    looks_at,
+    looks_spent,
+    read_candidates,
+    tiles_to_check,
 )
-from lae_tasks.review.verdicts import (
-    BLANK,
-    current_verdicts,
-    deleted_annotations,
-    read_verdicts,
-    withdrawn,
-)
-from lae_tasks.runner import Work, run
-from lae_tasks.state import State, digest_of
+from lae_tasks.review.tasks import ReviewTask, build_tasks
+from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.runner import Work, iter_manifests, run
+from lae_tasks.state import RoutedNight, State, digest_of, iter_nights, load_reviews, load_state
 from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.tables import read_table
 
 logger = logging.getLogger(__name__)
 
-PUSH = "review"
-COLLECT = "collect"
 VOCABULARY_KEY = "review/vocabulary.json"
 
-#: Annotations this much older than the newest verdict are read again: a server's transaction may
-#: become visible later than its time stamp says.
-OVERLAP = timedelta(minutes=10)
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did.
+
+    Attributes:
+        manifest: Of what it asks about that nothing asked about before,
+            `runs/review/<night>/<digest>`; None if there is no such thing.
+        tasks: Tasks that were sent, new ones and those that were lost.
+        present: Tasks of all nights that Label Studio had already.
+        waiting: Regions for which the night's looks did not suffice.
+        again: Tasks for which further stewards were asked.
+    """
+
+    manifest: Manifest | None
+    tasks: int
+    present: int
+    waiting: int
+    again: int
+
+    def as_text(self) -> str:
+        """The same for people, on one line."""
+        counts = self.manifest.counts if self.manifest else {}
+        regions = counts.get(Purpose.DOUBT, 0) + counts.get(Purpose.DRAWN, 0)
+        parts = [
+            f"{regions} more regions are with the stewards",
+            f"{counts.get('tiles', 0)} tiles to look over as a whole",
+            f"{self.tasks} tasks sent, {self.present} there already",
+        ]
+        if self.manifest and self.manifest.n_rejected:
+            parts.append(f"{self.manifest.n_rejected} regions cannot be shown")
+        if self.again:
+            parts.append(f"another steward asked for {self.again} tasks")
+        if self.waiting:
+            parts.append(
+                f"{self.waiting} regions wait for another night: the looks of this one "
+                "(review.looks_per_night) are spent"
+            )
+        return "; ".join(parts)
 
 
 def push(
-    state: State,
+    store: Storage,
     night: str,
     config: Config,
-    store: Storage,
     label_studio: LabelStudioReview,
     s3: S3Access,
-) -> Manifest:
-    """Sends a night's regions to the stewards and records what was sent.
+) -> Pushed:
+    """Asks stewards about regions of all nights, as far as this night's looks go.
 
     Args:
-        state: The night's state (`load_state(store, night)`).
-        night: `yyyy-mm-dd`.
-        config: The settings.
         store: An S3 store; Label Studio fetches the images from it.
+        night: `yyyy-mm-dd`. Its looks are spent.
+        config: The settings.
         label_studio: Where to.
         s3: How Label Studio gets at the store.
 
-    Returns:
-        The manifest of `runs/review/<night>/<digest of what was sent>`; one ReviewItem for each
-        region.
-
     Raises:
-        ConfigError: The store is no S3, or Label Studio refuses what it is told.
+        ConfigError: The store is no S3, or Label Studio refuses what it is told; if it is the
+            webhook that it refuses, all else is done.
+        ContractError: The night was not routed yet.
         UnfinishedNightError: The night ran again, but not to its end.
         TransientError: Label Studio does not answer; push again.
     """
-    if state.unfinished:
+    require_s3(store)
+    if any(routed.manifests is None for routed in iter_nights(store, night)):
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
-    decisions = regions_to_review(state)
-    tasks = list(build_tasks(state, store.uri, night, config.vocabulary.names))
-    manifest = _record_push(state, night, config, store, tasks, decisions)
-    if tasks:
-        project_id = prepare_project(state, config, store, label_studio, s3)
-        pushed = label_studio.push(project_id, tasks, config.review.batch_size)
-        logger.info(
-            "review %s: %d tasks sent, %d there already", night, pushed.created, pushed.present
-        )
-    return manifest
+    nights = [routed for routed in iter_nights(store) if routed.manifests is not None]
+    state_of = lru_cache(maxsize=1)(partial(_read_night, store))  # one night in memory
+    reviews = load_reviews(store)
+    candidates = read_candidates(store, nights)
+    manifest, waiting = _file_new(store, night, config, nights, candidates, reviews, state_of)
+    reviews = load_reviews(store)  # also what another push has filed meanwhile
+    keys = {item.task_key for item in reviews.review_items.values()} | reviews.tile_checks.keys()
+    project_id: int | None = None
+    sent = present = 0
+    if keys:
+        said = {verdict.category for verdict in reviews.verdicts.values() if verdict.category}
+        project_id = prepare_project(candidates.names | said, config, store, label_studio, s3)
+        there = label_studio.progress(project_id).keys()
+        items, checks = lost_tasks(reviews, there)
+        lost = _tasks(store, night, config, nights, state_of, items, checks)
+        sent = label_studio.send(project_id, lost, config.review.batch_size)
+        present = len(keys & there)
+    again = follow_up(reviews, config, label_studio)
+    pushed = Pushed(manifest, sent, present, waiting, again)
+    logger.info("review %s: %s", night, pushed.as_text())
+    if project_id is not None:
+        # At last: it is only a hint, and no fault of it may keep the tasks from the stewards.
+        label_studio.ensure_webhook(project_id)
+    return pushed
 
 
-def _record_push(
-    state: State,
+def _read_night(store: Storage, night: str) -> State:
+    state = load_state(store, night)
+    if state.unfinished:
+        raise UnfinishedNightError(f"night {night} runs again just now; push when it is routed")
+    return state
+
+
+def _file_new(
+    store: Storage,
     night: str,
     config: Config,
-    store: Storage,
-    tasks: Sequence[ReviewTask],
-    decisions: Mapping[str, Decision],
-) -> Manifest:
-    """Files what is about to be sent; before it is, so that no verdict can come back unknown.
+    nights: Iterable[RoutedNight],
+    candidates: Candidates,
+    reviews: State,
+    state_of: Callable[[str], State],
+) -> tuple[Manifest | None, int]:
+    """Files what is about to be asked for the first time; also how many regions wait.
 
-    What was sent before stays filed: stewards may still work on it after the night ran again.
+    It is filed before it is sent, so that no verdict can come back unknown. What was sent before
+    stays filed: stewards may still work on it after the night ran again.
     """
-    items = {item.region_id: item for task in tasks for item in task.items}
-    rejections = {
-        region_id: Rejection(
-            rejected_id=region_id,
-            stage=PUSH,
-            reason=reason,
-            detail=f"region of tile {decision.tile_id} cannot be shown to a steward: {reason}",
+    settings = config.review
+    looks = partial(looks_at, night=night, share=settings.second_look_share)
+    asked = {i.region_id for i in reviews.review_items.values() if i.purpose is not Purpose.CHECK}
+    # Checks must not change what else is looked at, or recall would be that of other tiles.
+    unchecked = [v for v in reviews.verdicts.values() if v.task_key not in reviews.tile_checks]
+    left = settings.looks_per_night
+    if left is not None:
+        left -= sum(
+            looks_spent(read_table(store, manifest.outputs[0], ReviewItem))
+            for manifest in iter_manifests(store, PUSH, night)
         )
-        for region_id, decision in decisions.items()
-        if (reason := unfit(decision, state))
+    chosen = choose(
+        candidates.table,
+        asked.union(fold_verdicts(unchecked)),
+        reviews.unshown,
+        looks,
+        left,
+    )
+    checked = [check.tile_id for check in reviews.tile_checks.values()]
+    to_check = {
+        routed.night: tiles_to_check(store, routed, settings.check_share, checked)
+        for routed in nights
     }
-    digest = digest_of([*(item.model_dump_json() for item in items.values()), *rejections])
+    results = new_records(chosen, to_check, looks, state_of)
+    if not results:
+        return None, chosen.waiting
+    told = [
+        line
+        for result in results
+        for line in (
+            [record.model_dump_json() for record in result.outputs]
+            if isinstance(result, Done)
+            else [result.rejected_id]
+        )
+    ]
+    digest = digest_of(told)
     work = Work(
         stage=PUSH,
         night=night,
         shard=digest[:16],
-        record_types=(ReviewItem,),
+        record_types=(ReviewItem, TileCheck),
         config_sha256=config.review.fingerprint(),
         inputs=(digest,),
     )
-    results = (
-        rejections.get(region_id) or Done(region_id, [items[region_id]]) for region_id in decisions
+    ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
+    results_and_counts = [*results, Counted({"waiting": chosen.waiting})]
+    return run(store, work, ids, results_and_counts), chosen.waiting
+
+
+def _tasks(
+    store: Storage,
+    night: str,
+    config: Config,
+    nights: Iterable[RoutedNight],
+    state_of: Callable[[str], State],
+    items: Iterable[ReviewItem],
+    checks: Iterable[TileCheck],
+) -> Iterator[ReviewTask]:
+    """The tasks of what was filed, night by night of their scenes."""
+    scenes = {item.scene_id for item in items} | {check.scene_id for check in checks}
+    for routed in nights:
+        here = scenes.intersection(scene.scene_id for scene in routed.scenes)
+        if here:
+            yield from build_tasks(
+                state_of(routed.night),
+                [item for item in items if item.scene_id in here],
+                [check for check in checks if check.scene_id in here],
+                store.uri,
+                night,
+                config.vocabulary.names,
+            )
+            scenes -= here
+    if scenes:
+        logger.info("tasks of %d scenes are not sent: they are in no whole night", len(scenes))
+
+
+def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> int:
+    """Sees to the tasks that are there: deletes doubles, and asks for as many stewards as it takes.
+
+    Two pushes at once may have sent the same tasks. Each comes here after it has sent, so that the
+    last one sees what both have sent; what is deleted does not depend on which one does it.
+
+    Args:
+        state: What was sent and what came back (`load_reviews(store)`).
+        config: The settings.
+        label_studio: Where the tasks are.
+
+    Returns:
+        For how many tasks further stewards were asked.
+    """
+    project_id = label_studio.find_project(config.review.project)
+    if project_id is None:
+        return 0
+    progress = label_studio.progress(project_id)
+    doubles = [task_id for task in progress.values() for task_id in task.doubles]
+    if doubles:
+        label_studio.delete_doubles(project_id, doubles)
+    wanted = stewards_wanted(
+        state.review_items,
+        state.verdicts.values(),
+        {key: task.looked for key, task in progress.items()},
+        config.vocabulary.spelled,
     )
-    return run(store, work, list(decisions), results)
+    more = {
+        task.task_id: wanted[key]
+        for key, task in progress.items()
+        if task.looked < wanted.get(key, 0) and (task.stewards < wanted[key] or not task.is_served)
+    }
+    label_studio.ask_more(project_id, more)
+    if more:
+        logger.info("asked another steward for %d tasks", len(more))
+    return len(more)
 
 
 def prepare_project(
-    state: State,
+    names: Iterable[str],
     config: Config,
     store: Storage,
     label_studio: LabelStudioReview,
@@ -137,13 +280,14 @@ def prepare_project(
     """Makes the review project and its vocabulary, or brings them up to date; its id."""
     require_s3(store)
     parts = urlsplit(store.uri)
-    _grow_vocabulary(store, vocabulary(state, config.vocabulary.names))
+    _grow_vocabulary(store, {*names, *config.vocabulary.names})
     return label_studio.ensure_project(
         config.review.project,
         label_config(f"{store.uri}/{VOCABULARY_KEY}"),
         parts.netloc,
         parts.path.strip("/"),
         s3,
+        config.review.guide_url,
     )
 
 
@@ -171,7 +315,7 @@ def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
 def collect(
     state: State, config: Config, store: Storage, label_studio: LabelStudioReview, today: str
 ) -> Manifest | None:
-    """Fetches what the stewards decided since the last time.
+    """Fetches what the stewards decided since the last time, and asks others where that calls.
 
     Args:
         state: What was sent and what came back so far (`load_reviews(store)`).
@@ -192,6 +336,7 @@ def collect(
     results = read_new(state, config, label_studio)
     fresh = sorted(news for result in results for news in _news(result))
     if not fresh:
+        follow_up(state, config, label_studio)
         return None
     digest = digest_of(fresh)
     work = Work(
@@ -203,7 +348,11 @@ def collect(
         inputs=(digest,),
     )
     ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
-    return run(store, work, ids, results)
+    manifest = run(store, work, ids, results)
+    news = read_table(store, manifest.outputs[0], Verdict)
+    verdicts = state.verdicts | {verdict.verdict_id: verdict for verdict in news}
+    follow_up(replace(state, verdicts=verdicts), config, label_studio)
+    return manifest
 
 
 def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> bool:
@@ -220,79 +369,3 @@ def _news(result: Done | Rejection) -> list[str]:
     if isinstance(result, Rejection):
         return [result.rejected_id]
     return [verdict.record_id for verdict in result.outputs]
-
-
-def read_new(
-    state: State, config: Config, label_studio: LabelStudioReview
-) -> list[Done | Rejection]:
-    """What the state lacks of each annotation that changed lately.
-
-    Returns:
-        A Done with its new verdicts, none if they are known, or a Rejection that is not in the
-        state yet.
-    """
-    project_id = label_studio.find_project(config.review.project)
-    if project_id is None:
-        return []
-    items: defaultdict[str, list[ReviewItem]] = defaultdict(list)
-    for item in state.review_items.values():
-        items[item.task_key].append(item)
-    held: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for verdict in current_verdicts(state.verdicts.values()):
-        held[verdict.task_key].append(verdict)
-    known = {
-        (v.task_created_at, version_id(v.annotation_id, v.decided_at))
-        for v in state.verdicts.values()
-    }
-    results: list[Done | Rejection] = []
-    for task in label_studio.tasks_since(project_id, cursor(state)):
-        sent = items.get(task.lae_key or "", [])
-        # Only what came from this very task: there may be another one of the same key.
-        of_task = [v for v in held[task.lae_key or ""] if v.task_created_at == task.created_at]
-        for annotation in task.annotations:
-            version = annotation.version_id
-            before = [v for v in of_task if v.annotation_id == annotation.annotation_id]
-            if version in state.refused or (task.created_at, version) in known:
-                results.append(Done(version))
-            else:
-                results.append(_read(annotation, task.lae_key, sent, before, config.vocabulary))
-        for annotation_id, verdicts in deleted_annotations(task, of_task).items():
-            taken_back = withdrawn(verdicts, (), task.updated_at)
-            results.append(_done(version_id(annotation_id, task.updated_at), taken_back))
-    return results
-
-
-def cursor(state: State) -> str | None:
-    """From when on annotations have to be read; None before the first verdict."""
-    newest = max((verdict.decided_at for verdict in state.verdicts.values()), default=None)
-    return (datetime.fromisoformat(newest) - OVERLAP).isoformat() if newest else None
-
-
-def _read(
-    annotation: Annotation,
-    lae_key: str | None,
-    sent: Sequence[ReviewItem],
-    before: Sequence[Verdict],
-    vocabulary: Vocabulary,
-) -> Done | Rejection:
-    """What an annotation says now, and what it said before and no longer does."""
-    if not sent:
-        return Rejection(
-            rejected_id=annotation.version_id,
-            stage=COLLECT,
-            reason="unknown task",
-            detail=f"task {annotation.task_id} (lae_key {lae_key}) is none that this "
-            "store has sent",
-        )
-    verdicts = read_verdicts(annotation, sent, vocabulary)
-    if isinstance(verdicts, Rejection):
-        if verdicts.reason != BLANK or not before:
-            return verdicts
-        verdicts = []  # everything in it was deleted: it was taken back
-    decided = {verdict.region_id for verdict in verdicts}
-    taken_back = withdrawn(before, decided, annotation.updated_at)
-    return _done(annotation.version_id, [*verdicts, *taken_back])
-
-
-def _done(record_id: str, verdicts: Sequence[Verdict]) -> Done:
-    return Done(record_id, verdicts, Counter(verdict.action.value for verdict in verdicts))

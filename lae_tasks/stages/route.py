@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lae_tasks.backends.protocols import TextEmbedder
 from lae_tasks.config import RouteConfig
-from lae_tasks.contracts import Calibration, Decision, Merge, Outcome
+from lae_tasks.contracts import Decision, Merge, Outcome
 from lae_tasks.naming.merging import merge_names
 from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.phrases import is_name
@@ -24,6 +24,7 @@ from lae_tasks.runner import Columns
 from lae_tasks.schema import arrow_schema
 from lae_tasks.trust.calibration import probabilities
 from lae_tasks.trust.features import READS, features
+from lae_tasks.trust.records import Calibration
 
 STAGE = "route"
 
@@ -97,13 +98,16 @@ def candidates(
 ) -> Candidates:
     """The rows with what the rules look at beside their columns."""
     canonical = {merge.name: merge.canonical for merge in ledger}
+    category = rows.names("category_said").mapped(lambda name: canonical.get(name, name))
     if calibration:
-        confidence = probabilities(calibration, features(rows)).round(4)
+        confidence = probabilities(calibration, features(rows), category, vocabulary.spelled).round(
+            4
+        )
     else:
         confidence = rows.numbers(config.score)
     return Candidates(
         rows=rows,
-        category=rows.names("category_said").mapped(lambda name: canonical.get(name, name)),
+        category=category,
         confidence=np.where(rows.imported, 1.0, confidence),
         vocabulary=vocabulary,
         calibration=calibration,

@@ -8,6 +8,7 @@ nobody that it was read.
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +22,14 @@ from PIL import Image, UnidentifiedImageError
 from lae_tasks.errors import LaeError
 from lae_tasks.formats.data_docs import index_page, own_style
 from lae_tasks.releases.dataset import Dataset
+from lae_tasks.releases.gates import Gate
 from lae_tasks.storage import MissingObjectError, Storage
 
 logger = logging.getLogger(__name__)
 
 STAGE = "validate"
 
+_GATES = "gates"
 _THREADS = 8
 _SHOWN = 20
 
@@ -108,13 +111,16 @@ def docs_folder(digest: str) -> str:
     return f"validation/{digest}/"
 
 
-def validate(dataset: Dataset, store: Storage, digest: str) -> ValidationReport:
+def validate(
+    dataset: Dataset, store: Storage, digest: str, gates: Sequence[Gate] = ()
+) -> ValidationReport:
     """Checks a dataset and writes the report.
 
     Args:
         dataset: What would be released.
         store: Where its images are, and where the report goes.
         digest: The digest that the release would have; it names the report.
+        gates: What is asked of the figures that it states of itself.
 
     Returns:
         The outcome; `require()` raises if something failed.
@@ -124,11 +130,15 @@ def validate(dataset: Dataset, store: Storage, digest: str) -> ValidationReport:
         "images": (image_frame(dataset, stored), _image_rules()),
         "annotations": (annotation_frame(dataset), _annotation_rules(dataset)),
     }
+    if gates:
+        tables[_GATES] = (_gate_frame(gates), _gate_rules(gates))
     results = _run(tables)
+    says = {gate.rule: gate.says for gate in gates}
     checks = tuple(
-        Check(table, result.expectation_config.meta["rule"], bool(result.success), _detail(result))
+        Check(table, rule, bool(result.success), says.get(rule) or _detail(result))
         for table, outcome in results.items()
         for result in sorted(outcome.results, key=lambda r: r.expectation_config.meta["number"])
+        for rule in [result.expectation_config.meta["rule"]]
     )
     sizes = {key: image.size_bytes for key, image in stored.items()}
     report = ValidationReport(digest, checks, f"{docs_folder(digest)}index.html", sizes)
@@ -267,6 +277,25 @@ def _annotation_rules(dataset: Dataset) -> Sequence[tuple[str, Any]]:
     ]
 
 
+def _gate_frame(gates: Sequence[Gate]) -> pd.DataFrame:
+    """One row with the figure of each gate; NaN, which nothing is asked of, where there is none."""
+    figures = {gate.name: math.nan if gate.value is None else gate.value for gate in gates}
+    return pd.DataFrame([{"release": "this one"} | figures])
+
+
+def _gate_rules(gates: Sequence[Gate]) -> Sequence[tuple[str, Any]]:
+    gx = _expectations()
+
+    def expectation(gate: Gate) -> Any:
+        if gate.low is None and gate.high is None:  # nothing is asked of it
+            return gx.ExpectColumnToExist(column=gate.name)
+        return gx.ExpectColumnValuesToBeBetween(
+            column=gate.name, min_value=gate.low, max_value=gate.high
+        )
+
+    return [(gate.rule, expectation(gate)) for gate in gates]
+
+
 def _run(tables: Mapping[str, tuple[pd.DataFrame, Sequence[tuple[str, Any]]]]) -> dict[str, Any]:
     """Validates each table by its rules, in a context that lives in memory only."""
     _expectations()
@@ -293,7 +322,7 @@ def _run(tables: Mapping[str, tuple[pd.DataFrame, Sequence[tuple[str, Any]]]]) -
             # The results come in another order; this tells which is which.
             expectation.meta = {"rule": rule, "number": number}
             suite.add_expectation(expectation)
-        row_id = {"images": "path", "annotations": "annotation_id"}[table]
+        row_id = {"images": "path", "annotations": "annotation_id", _GATES: "release"}[table]
         results[table] = whole.get_batch({"dataframe": frame}).validate(
             suite,
             result_format={

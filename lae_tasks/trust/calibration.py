@@ -5,38 +5,69 @@ so a fitted calibration is a small record that can be read, compared and kept; n
 """
 
 import hashlib
+import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from lae_tasks.contracts import Calibration
-from lae_tasks.trust.features import FEATURES
-from lae_tasks.trust.risk_control import lowest_threshold
+from lae_tasks.routing.labelled import Names
+from lae_tasks.trust.features import FEATURES, categories_of, category_columns, with_categories
+from lae_tasks.trust.records import Calibration
+from lae_tasks.trust.risk_control import lowest_threshold, optimism
 
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 #: Of the cross validation.
 FOLDS = 5
+#: Verdicts that a category must have to get features of its own.
+MIN_OF_CATEGORY = 20
+#: Inverse strength of the ridge, as scikit-learn has it: categories with few verdicts stay close to
+#: the others.
+_C = 0.3
 #: Bins of the reliability diagram, of as many held-out verdicts each.
 _BINS = 10
 
 
-def probabilities(calibration: Calibration, rows: Numbers) -> Numbers:
-    """P(right) of each row of features, (n,).
+def probabilities(
+    calibration: Calibration,
+    rows: Numbers,
+    categories: Names,
+    spelled: Callable[[str], str] = str,
+) -> Numbers:
+    """P(right) of each region, (n,).
+
+    Args:
+        calibration: What was fitted.
+        rows: The regions' features, (n, len(FEATURES)).
+        categories: What they are called after merging, (n,).
+        spelled: How the vocabulary spells a name now: a category that was renamed since keeps what
+            was learned of it. Of several that are one now, that counts which bore the name before.
 
     Raises:
         ValueError: If the calibration was fitted on other features.
     """
-    if calibration.features != FEATURES:
+    named = categories_of(calibration.features)
+    if named is None:
         raise ValueError(f"calibration {calibration.calibration_id} was fitted on other features")
-    standardized = (rows - np.array(calibration.means)) / np.array(calibration.scales)
-    return np.asarray(expit(standardized @ np.array(calibration.weights) + calibration.intercept))
+    slopes = np.array(calibration.weights) / np.array(calibration.scales)
+    logits = rows @ slopes[: len(FEATURES)]
+    for place, name in enumerate(named):
+        now = spelled(name)
+        if now == name or now not in named:
+            begin = len(FEATURES) + 3 * place
+            columns = category_columns(rows, categories, [now])
+            for slope, column in zip(slopes[begin : begin + 3].tolist(), columns, strict=True):
+                logits += slope * column
+    logits += calibration.intercept - np.dot(slopes, calibration.means)
+    return np.asarray(expit(logits))
 
 
 def fit(
     rows: Numbers,
+    categories: Names,
     right: Flags,
     drawn: Flags,
     groups: npt.NDArray[np.int64],
@@ -45,15 +76,18 @@ def fit(
     model_revision: str,
     target_precision: float,
     confidence: float,
+    steward_error: float | None = None,
 ) -> tuple[Calibration, Numbers] | None:
     """Fits a calibration and chooses the score from which on regions are accepted.
 
-    All verdicts teach it. The threshold and the reliability come from those alone whose regions
-    were drawn at random, by what is said of them where they were not learned from: five-fold cross
-    validation, scenes kept whole.
+    All verdicts teach it, those of a category with enough of them also what is particular to it:
+    how often it is right, and at which sizes. The threshold and the reliability come from those
+    alone whose regions were drawn at random, by what is said of them where they were not learned
+    from: five-fold cross validation, scenes kept whole.
 
     Args:
         rows: Features of the regions with a verdict, (n, len(FEATURES)).
+        categories: What they are called, (n,).
         right: Whether each was right.
         drawn: Whether each was drawn at random.
         groups: Numbers of their scenes; right and wrong ones must be on more than FOLDS of them,
@@ -62,6 +96,8 @@ def fit(
         model_revision: Of the models that gave the features.
         target_precision: What the accepted shall reach.
         confidence: With which they shall.
+        steward_error: The share of looks in which stewards are mistaken, as `mistakes` tells it;
+            None takes them to be right.
 
     Returns:
         The calibration, and the held-out P(right) of each row; None if no P(right) reaches the
@@ -72,14 +108,19 @@ def fit(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    named = sorted(n for n, count in categories.counts().items() if count >= MIN_OF_CATEGORY)
+    if named:
+        rows = np.column_stack([rows, *category_columns(rows, categories, named)])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=1000))
     folds = list(GroupKFold(FOLDS).split(rows, right, groups))
     if any(right[learned].all() or not right[learned].any() for learned, _ in folds):
         return None  # one fold took all of either
     held_out: Numbers = cross_val_predict(model, rows, right, cv=folds, method="predict_proba")[
         :, 1
     ]
-    threshold = lowest_threshold(held_out[drawn], right[drawn], target_precision, confidence)
+    threshold = lowest_threshold(
+        held_out[drawn], right[drawn], target_precision, confidence, steward_error
+    )
     if threshold is None:
         return None
     model.fit(rows, right)
@@ -89,7 +130,7 @@ def fit(
         calibration_id="",
         night=night,
         model_revision=model_revision,
-        features=FEATURES,
+        features=with_categories(named),
         means=tuple(scaler.mean_.tolist()),
         scales=tuple(scaler.scale_.tolist()),
         weights=tuple(regression.coef_[0].tolist()),
@@ -99,13 +140,17 @@ def fit(
         drawn=int(drawn.sum()),
         target_precision=target_precision,
         confidence=confidence,
-        accept_at=threshold.score,
+        accept_at=math.floor(threshold.score * 1e4) / 1e4,  # decisions have four digits
         above=threshold.verdicts,
         above_right=threshold.right,
+        optimism=optimism(
+            held_out[drawn], right[drawn], target_precision, confidence, steward_error
+        ),
         bins_said=said,
         bins_right=were,
         bins_count=counts,
         calibration_error=calibration_error(said, were, counts),
+        steward_error=steward_error,
     )
     digest = hashlib.sha256(fitted.model_dump_json().encode()).hexdigest()[:16]
     return fitted.model_copy(update={"calibration_id": digest}), held_out

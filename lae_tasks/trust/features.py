@@ -1,11 +1,12 @@
 """What is known of a labelled region before a steward looks at it, as numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from lae_tasks.routing.labelled import LabelledRegions
+from lae_tasks.routing.labelled import LabelledRegions, Names
 
 Numbers = npt.NDArray[np.float64]
 
@@ -48,6 +49,10 @@ READS = (
 
 #: The features' names: each, then for each whether it is missing.
 FEATURES = (*_FEATURES, *(f"no {name}" for name in _FEATURES))
+#: From these two the size of the box is known.
+_AREA, _SHARE = FEATURES.index("area (log px)"), FEATURES.index("share of the box")
+#: Sizes of boxes are compared with this side.
+_SIDE_PX = 32.0
 
 
 def features(rows: LabelledRegions) -> Numbers:
@@ -55,3 +60,38 @@ def features(rows: LabelledRegions) -> Numbers:
     columns = [feature(rows) for feature in _FEATURES.values()]
     missing = [np.isnan(column) for column in columns]
     return np.stack([*map(np.nan_to_num, columns), *missing], axis=1).astype(np.float64)
+
+
+def with_categories(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of the features, followed by those of `category_columns` of some categories."""
+    begin = (f"category {name}" for name in names)
+    three = ((is_it, f"{is_it}: size", f"{is_it}: size²") for is_it in begin)
+    return FEATURES + tuple(chain.from_iterable(three))
+
+
+def categories_of(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The categories among the features' names; None if they are not of `with_categories`."""
+    found = tuple(name.removeprefix("category ") for name in names[len(FEATURES) :: 3])
+    return found if with_categories(found) == names else None
+
+
+def category_columns(rows: Numbers, categories: Names, of: Iterable[str]) -> Iterator[Numbers]:
+    """Three columns for each category: is it, and where it is, its size and the square of that.
+
+    What is right of a category mostly has its usual size. A column at a time: a night may have
+    millions of rows.
+
+    Args:
+        rows: The features, (n, len(FEATURES)).
+        categories: What the regions are called, (n,).
+        of: Those that have columns.
+
+    Yields:
+        Columns, (n,), in the order of `with_categories`. The size is the log of the side of a
+        square with the area of the box, beside 32 px.
+    """
+    area_of_box = rows[:, _AREA] - np.log(rows[:, _SHARE])
+    size = area_of_box / 2 - np.log(_SIDE_PX)
+    for name in of:
+        its = categories.where(name.__eq__).astype(np.float64)
+        yield from (its, its * size, its * size**2)

@@ -1,4 +1,4 @@
-"""What the DAGs tell one another by. Every event has a partition key and counts in `extra`."""
+"""What the DAGs tell one another by. Events have a partition key, and counts in `extra`."""
 
 from airflow.sdk import Asset
 
@@ -6,5 +6,9 @@ from airflow.sdk import Asset
 NIGHT = Asset("lae_night")
 #: Stewards have decided; the key names the batch.
 VERDICTS = Asset("lae_verdicts")
+#: Label Studio says that stewards have done something. It is a hint, and has no key.
+HINT = Asset("lae_review_hint")
+#: Nights were decided anew, by a new calibration; the key names which.
+NIGHTS_AGAIN = Asset("lae_nights_again")
 #: A version was published; the key is the version.
 RELEASE = Asset("lae_version")

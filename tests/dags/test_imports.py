@@ -18,6 +18,7 @@ bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
 plugins, errors = _get_plugins()
 assert [plugin.name for plugin in plugins if plugin.name == "lae"] == ["lae"], (plugins, errors)
 assert not bag.import_errors and not errors, (bag.import_errors, errors)
+assert "fastapi" not in sys.modules, "only the API server needs it"
 import lae_airflow
 for module in pkgutil.walk_packages(lae_airflow.__path__, "lae_airflow."):
     __import__(module.name)

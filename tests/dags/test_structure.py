@@ -8,6 +8,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import (
     DAG,
     AssetAny,
+    AssetOrTimeSchedule,
     CronPartitionTimetable,
     CronTriggerTimetable,
     PartitionedAssetTimetable,
@@ -70,6 +71,18 @@ def test_the_order_of_a_night(dags: Mapping[str, DAG]) -> None:
     }
 
 
+def test_the_order_of_a_review(dags: Mapping[str, DAG]) -> None:
+    review = dags["lae_review"]
+    assert {task.task_id: task.downstream_task_ids for task in review.tasks} == {
+        "wait_for_verdicts": {"collect"},
+        "collect": {"calibrate"},
+        "calibrate": {"route_again"},
+        "route_again": set(),
+    }
+    # Whatever a run before has left undone.
+    assert review.get_task("route_again").trigger_rule == "none_failed"
+
+
 def test_the_shard_stages_are_mapped_and_the_models_run_on_the_gpu(dags: Mapping[str, DAG]) -> None:
     nightly = dags["lae_nightly"]
     mapped = [task.task_id for task in nightly.tasks if task.get_closest_mapped_task_group()]
@@ -82,11 +95,15 @@ def test_schedules_and_assets(dags: Mapping[str, DAG]) -> None:
     nightly, review, release = (dags[f"lae_{name}"] for name in ("nightly", "review", "release"))
     assert isinstance(nightly.schedule, CronPartitionTimetable)
     assert nightly.schedule.key_format == "%Y-%m-%d"
-    assert isinstance(review.schedule, CronTriggerTimetable)
+    # Hints may be lost: the clock starts it all the same.
+    assert isinstance(review.schedule, AssetOrTimeSchedule)
+    assert isinstance(review.schedule.timetable, CronTriggerTimetable)
+    assert [asset.name for asset in review.schedule.asset_condition.objects] == ["lae_review_hint"]
     assert isinstance(release.schedule, PartitionedAssetTimetable)
     condition = release.schedule.asset_condition
     assert isinstance(condition, AssetAny)
-    assert {asset.name for asset in condition.objects} == {"lae_night", "lae_verdicts"}
+    told = {asset.name for asset in condition.objects}
+    assert told == {"lae_night", "lae_verdicts", "lae_nights_again"}
     outlets = {
         (task.task_id, outlet.name)
         for dag in (nightly, review, release)
@@ -96,5 +113,6 @@ def test_schedules_and_assets(dags: Mapping[str, DAG]) -> None:
     assert outlets == {
         ("report", "lae_night"),
         ("collect", "lae_verdicts"),
+        ("route_again", "lae_nights_again"),
         ("publish", "lae_version"),
     }

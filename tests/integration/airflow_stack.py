@@ -51,17 +51,24 @@ class Airflow:
             time.sleep(1)
         raise AssertionError(f"no run of {dag_id} {key} within {timeout_s} s\n{self.logs()}")
 
-    def wait_for_scheduled_run(self, dag_id: str, timeout_s: float) -> dict[str, Any]:
-        """The first run that the scheduler makes of a DAG."""
+    def wait_for_first_run(
+        self, dag_id: str, timeout_s: float, run_type: str = "scheduled"
+    ) -> dict[str, Any]:
+        """The first run of a DAG that the scheduler makes by the clock, or `asset_triggered`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            query = {"order_by": "run_after", "limit": 1}
+            query = {"order_by": "run_after", "limit": 1, "run_type": run_type}
             found = self.api._call("GET", f"/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
             if found:
                 run: dict[str, Any] = found[0]
                 return run
             time.sleep(1)
-        raise AssertionError(f"no run of {dag_id} within {timeout_s} s\n{self.logs()}")
+        raise AssertionError(f"no {run_type} run of {dag_id} within {timeout_s} s\n{self.logs()}")
+
+    def started_by(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the events said that a run was started by."""
+        path = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/upstreamAssetEvents"
+        return [event["extra"] for event in self.api._call("GET", path)["asset_events"]]
 
     def wait_for(self, run: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """A run, once it has finished."""

@@ -197,9 +197,10 @@ def _reject(sdk: Any, published: set[str]) -> str:
 
 def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) -> None:
     airflow = world.airflow
+    airflow.wait_for_run("lae_release", first_night, RUN_TIMEOUT_S)
     before = latest_release(world.store)
     airflow.api.unpause("lae_review")
-    run = airflow.wait_for_scheduled_run("lae_review", 400)
+    run = airflow.wait_for_first_run("lae_review", 400)
     airflow.wait_for_task(run, "wait_for_verdicts", "deferred", 120)
     rejected = reject_a_box(world.studio, regions(world.store, before))
     ended = airflow.wait_for(run, RUN_TIMEOUT_S)
@@ -209,6 +210,7 @@ def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) 
         "wait_for_verdicts": "success",
         "collect": "success",
         "calibrate": "skipped",
+        "route_again": "skipped",
     }, (states, airflow.logs())
     (batch,) = iter_manifests(world.store, "collect")
     key = f"{batch.night}-{batch.shard}"
@@ -218,6 +220,10 @@ def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) 
     assert after["parent"] == before["version"]
     assert after["version"].rpartition(".")[2] == "1", "corrected labels make a patch version"
     assert rejected not in regions(world.store, after)
+    # What the steward did was also hinted at; so the next run did not wait for the clock.
+    hinted = airflow.wait_for_first_run("lae_review", 60, "asset_triggered")
+    assert [event["action"] for event in airflow.started_by(hinted)] == ["ANNOTATION_CREATED"]
+    airflow.wait_for_task(hinted, "wait_for_verdicts", "deferred", 120)
 
 
 def regions(store: Storage, release: dict[str, Any]) -> set[str]:

@@ -1,131 +1,54 @@
 """The review stage against a real Label Studio and a real S3 server."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from label_studio_sdk import LabelStudio
 
 from demo.stack.processes import free_port
-from demo.stack.services import LabelStudioServer, S3Server
+from demo.stack.services import LabelStudioServer
 from lae_tasks.accounts import Rejection
-from lae_tasks.config import Config
-from lae_tasks.contracts import Outcome, ReviewItem, Verdict, VerdictAction
-from lae_tasks.errors import ConfigError, TransientError, UnfinishedNightError
+from lae_tasks.contracts import Outcome, VerdictAction
+from lae_tasks.errors import ConfigError, ContractError, TransientError, UnfinishedNightError
 from lae_tasks.review.boxes import to_percent
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
-from lae_tasks.review.tasks import build_tasks
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.stages import review
-from lae_tasks.state import State
-from lae_tasks.storage import Storage, open_storage
+from lae_tasks.storage import open_storage
 from lae_tasks.tables import read_table
-from tests.review_world import make_state
+from tests.integration.desk import NIGHT, Desk, rest, result
+from tests.review_world import tasks_of
 
 #: The first test waits for Label Studio to start.
 pytestmark = pytest.mark.timeout(600)
 
-NIGHT = "2026-11-22"
-TODAY = "2026-11-23"
-
-
-@dataclass
-class Desk:
-    """A store with a night, a project of its own, and a steward who works by API."""
-
-    store: Storage
-    config: Config
-    client: LabelStudioReview
-    sdk: Any
-    access: S3Access
-    state: State
-    project_id: int = 0
-
-    def push(self) -> Any:
-        manifest = review.push(self.state, NIGHT, self.config, self.store, self.client, self.access)
-        self.project_id = self.client.find_project(self.config.review.project) or 0
-        for item in read_table(self.store, manifest.outputs[0], ReviewItem):
-            self.state.review_items[item.record_id] = item
-        return manifest
-
-    def collect(self) -> tuple[Any, list[Verdict]]:
-        manifest = review.collect(self.state, self.config, self.store, self.client, TODAY)
-        if manifest is None:
-            return None, []
-        for output in manifest.outputs[1:]:
-            rejections = read_table(self.store, output, Rejection)
-            self.state.refused.update(each.rejected_id for each in rejections)
-        verdicts = read_table(self.store, manifest.outputs[0], Verdict)
-        self.state.verdicts.update({v.verdict_id: v for v in verdicts})
-        return manifest, verdicts
-
-    def tasks(self) -> list[Any]:
-        return list(self.sdk.tasks.list(project=self.project_id, fields="all", resolve_uri=False))
-
-    def sent_results(self) -> list[dict[str, Any]]:
-        (task,) = self.tasks()
-        return json.loads(json.dumps(task.predictions[0].result))
-
-    def submit(self, results: list[dict[str, Any]], rest: str = "rest-accept") -> int:
-        (task,) = self.tasks()
-        annotation = self.sdk.annotations.create(
-            id=task.id, result=[*results, _rest(rest)], lead_time=7.5
-        )
-        return int(annotation.id)
-
-
-def _rest(choice: str) -> dict[str, Any]:
-    value = {"choices": [choice]}
-    return _result("rest", "rest", "choices", value)
-
-
-def _result(result_id: str, name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"id": result_id, "from_name": name, "to_name": "image", "type": kind, "value": value}
-
-
-@pytest.fixture
-def desk(
-    request: pytest.FixtureRequest, s3: S3Server, label_studio: LabelStudioServer
-) -> Iterator[Desk]:
-    name = request.node.name.replace("_", "-")[:40].rstrip("-")
-    objects = s3.client()
-    objects.create_bucket(Bucket=name)
-    store = open_storage(f"s3://{name}/store", objects)
-    config = Config(preset="demo", raw="s3://raw", store=store.uri, review={"project": name})
-    access = S3Access(s3.key, s3.secret, region_name=s3.region)
-    with (
-        closing(objects),
-        LabelStudioReview(label_studio.url, label_studio.token) as client,
-        httpx.Client(timeout=60, trust_env=False) as http,
-    ):
-        sdk: Any = LabelStudio(
-            base_url=label_studio.url, api_key=label_studio.token, httpx_client=http
-        )
-        desk = Desk(store, config, client, sdk, access, make_state(store=store))
-        yield desk
-        if desk.project_id:
-            sdk.projects.delete(id=desk.project_id)
-
 
 def test_push_again_doubles_nothing_and_refills_what_was_lost(desk: Desk) -> None:
-    manifest = desk.push()
-    to_review = [d for d in desk.state.decisions.values() if d.outcome is Outcome.REVIEW]
-    audit = [d for d in desk.state.decisions.values() if d.in_audit]
-    assert manifest.n_in == manifest.n_done == len(to_review) + len(audit)
+    pushed = desk.push()
+    to_review = [d for d in desk.night.decisions.values() if d.outcome is Outcome.REVIEW]
+    assert pushed.manifest and pushed.manifest.n_in == pushed.manifest.n_done == len(to_review)
+    assert (pushed.tasks, pushed.present, pushed.waiting) == (1, 0, 0)
     (task,) = desk.tasks()
     written = {info.key: info.etag for info in desk.store.list()}
 
-    assert desk.push() == manifest
+    again = desk.push()
+    assert (again.manifest, again.tasks, again.present) == (None, 0, 1)
     assert [t.id for t in desk.tasks()] == [task.id]
     assert {info.key: info.etag for info in desk.store.list()} == written
 
     desk.sdk.tasks.delete(id=str(task.id))
-    assert desk.push() == manifest
-    assert [t.data["lae_key"] for t in desk.tasks()] == [task.data["lae_key"]]
+    # What the night says now does not matter: what was filed is sent again.
+    region_id = to_review[0].region_id
+    rejected = desk.night.decisions[region_id].model_copy(update={"outcome": Outcome.REJECT})
+    desk.night.decisions[region_id] = rejected
+    refilled = desk.push()
+    assert (refilled.manifest, refilled.tasks) == (None, 1)
+    (new,) = desk.tasks()
+    assert new.data["lae_key"] == task.data["lae_key"]
+    assert {r["id"] for r in new.predictions[0].result if r["from_name"] == "box"} == {
+        decision.region_id for decision in to_review
+    }
 
 
 def test_the_project_is_brought_up_to_date(desk: Desk) -> None:
@@ -143,7 +66,7 @@ def test_image_and_vocabulary_come_through_label_studio(
     desk: Desk, label_studio: LabelStudioServer
 ) -> None:
     desk.push()
-    (tile,) = desk.state.tiles.values()
+    (tile,) = desk.night.tiles.values()
     (task,) = desk.tasks()
     shown = desk.sdk.tasks.get(id=task.id).data["image"]
     assert shown.startswith("/"), "Label Studio itself serves the image"
@@ -154,7 +77,7 @@ def test_image_and_vocabulary_come_through_label_studio(
         assert answer.content == desk.store.read(tile.image_key)
         assert http.get(shown).status_code in (302, 401, 403)
     names = [entry["value"] for entry in json.loads(desk.store.read(review.VOCABULARY_KEY))]
-    assert {d.category for d in desk.state.decisions.values()} <= set(names)
+    assert {d.category for d in desk.night.decisions.values()} <= set(names)
 
 
 def test_what_a_steward_does_comes_back(desk: Desk) -> None:
@@ -163,16 +86,16 @@ def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     pushed = desk.client.latest_change(desk.project_id, None)
     assert pushed and desk.client.latest_change(desk.project_id, pushed) is None
 
-    (tile,) = desk.state.tiles.values()
+    (tile,) = desk.night.tiles.values()
     results = desk.sent_results()
     boxes = [result for result in results if result["from_name"] == "box"]
     relabelled, rejected, deleted, adjusted = boxes[:4]
     relabelled["value"]["rectanglelabels"] = ["harbor"]
-    results.append(_result(rejected["id"], "verdict", "choices", {"choices": ["reject"]}))
+    results.append(result(rejected["id"], "verdict", "choices", {"choices": ["reject"]}))
     results.remove(deleted)
     adjusted["value"].update(to_percent((200, 170, 260, 240), tile.window_px))
     drawn = {**to_percent((400, 300, 440, 340), tile.window_px), "rectanglelabels": ["ship"]}
-    results.append(_result("drawn", "box", "rectanglelabels", drawn))
+    results.append(result("drawn", "box", "rectanglelabels", drawn))
     annotation_id = desk.submit(results)
 
     seen = desk.client.latest_change(desk.project_id, pushed)
@@ -200,9 +123,9 @@ def test_what_a_steward_does_comes_back(desk: Desk) -> None:
     assert desk.collect() == (None, [])
     assert {info.key: info.etag for info in desk.store.list()} == written
 
-    edited = [*results, _result(rejected["id"], "newname", "textarea", {"text": ["Helipads"]})]
+    edited = [*results, result(rejected["id"], "newname", "textarea", {"text": ["Helipads"]})]
     edited = [r for r in edited if r["from_name"] != "verdict"]
-    desk.sdk.annotations.update(id=annotation_id, result=[*edited, _rest("rest-accept")])
+    desk.sdk.annotations.update(id=annotation_id, result=[*edited, rest("rest-accept")])
     manifest, again = desk.collect()
     assert len(again) == len(verdicts)
     assert not {v.verdict_id for v in again} & {v.verdict_id for v in verdicts}
@@ -225,15 +148,15 @@ def test_a_steward_takes_back_what_they_decided(desk: Desk) -> None:
         assert desk.collect() == (None, [])
         return {verdict.region_id: verdict.action for verdict in news}
 
-    unsure = _result(first, "verdict", "choices", {"choices": ["unsure"]})
-    changed = edit([*results, unsure, _rest("rest-accept")])
-    assert changed.pop(first) is VerdictAction.WITHDRAW
+    unsure = result(first, "verdict", "choices", {"choices": ["unsure"]})
+    changed = edit([*results, unsure, rest("rest-accept")])
+    assert changed.pop(first) is VerdictAction.UNDECIDED
     assert set(changed.values()) == {VerdictAction.ACCEPT}
     assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts) - 1
 
     assert set(edit([]).values()) == {VerdictAction.WITHDRAW}
     assert fold_verdicts(desk.state.verdicts.values()) == {}
-    edit([*results, _rest("rest-accept")])
+    edit([*results, rest("rest-accept")])
     assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
 
     desk.sdk.annotations.delete(id=annotation_id)
@@ -244,59 +167,77 @@ def test_a_steward_takes_back_what_they_decided(desk: Desk) -> None:
     assert desk.collect() == (None, [])
 
 
-def test_verdicts_outlive_their_task_and_old_tasks_outlive_a_rerun(desk: Desk) -> None:
+def test_old_tasks_outlive_a_rerun_and_verdicts_their_task(desk: Desk) -> None:
     desk.push()
-    old = {task.id for task in desk.tasks()}
-    # The night runs again and decides otherwise: one region less goes to review.
-    dropped = next(i for i, d in desk.state.decisions.items() if d.outcome is Outcome.REVIEW)
-    decision = desk.state.decisions.pop(dropped)
+    (old,) = desk.tasks()
+    # The night runs again: one region is gone.
+    gone = next(i for i, d in desk.night.decisions.items() if d.outcome is Outcome.REVIEW)
+    decision, region = desk.night.decisions.pop(gone), desk.night.regions.pop(gone)
     desk.push()
-    (new_task,) = [task for task in desk.tasks() if task.id not in old]
-    (old_task,) = [task for task in desk.tasks() if task.id in old]
-    results = json.loads(json.dumps(old_task.predictions[0].result))
-    desk.sdk.annotations.create(id=old_task.id, result=[*results, _rest("rest-accept")])
+    assert [task.id for task in desk.tasks()] == [old.id], "what was asked is not asked again"
+    annotation_id = desk.submit(desk.sent_results())
     manifest, verdicts = desk.collect()
     assert manifest.rejected_by_reason == {}
-    assert dropped in {verdict.region_id for verdict in verdicts}
+    assert gone in {verdict.region_id for verdict in verdicts}
 
-    for task in (old_task, new_task):
-        desk.sdk.tasks.delete(id=str(task.id))
-    desk.state.decisions[dropped] = decision
-    desk.push()  # the old task once more, under its old key: another task
+    # Taken back, it waits for a look again, and the task is lost.
+    desk.sdk.annotations.delete(id=annotation_id)
+    desk.collect()
+    desk.sdk.tasks.delete(id=str(old.id))
+    desk.push()  # the old task once more, under its old key, without what is gone: another task
     assert desk.collect() == (None, [])
-    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+    assert gone not in {result["id"] for result in desk.sent_results()}
+    desk.submit(desk.sent_results())
+    _, again = desk.collect()
+    assert {v.action for v in again} == {VerdictAction.ACCEPT}, "nothing is said of what is gone"
+    assert {v.region_id for v in verdicts} - {v.region_id for v in again} == {gone}
+
+    (task,) = desk.tasks()
+    desk.sdk.tasks.delete(id=str(task.id))
+    assert desk.push().tasks == 0, "it was decided"
+    assert desk.collect() == (None, [])
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(again)
+    desk.night.decisions[gone], desk.night.regions[gone] = decision, region
 
 
 def test_two_tasks_of_the_same_key_do_not_undo_each_other(desk: Desk) -> None:
     desk.push()
     first = desk.tasks()[0]
-    (payload,) = (task.payload() for task in build_tasks(desk.state, desk.store.uri, NIGHT))
+    items = desk.state.review_items.values()
+    (payload,) = (task.payload() for task in tasks_of(desk.night, desk.store.uri, NIGHT, items))
     made = desk.sdk.projects.import_tasks(
         id=desk.project_id, request=[payload], return_task_ids=True
     )
-    results = [*json.loads(json.dumps(first.predictions[0].result)), _rest("rest-accept")]
+    results = [*json.loads(json.dumps(first.predictions[0].result)), rest("rest-accept")]
     desk.sdk.annotations.create(id=first.id, result=results)
+    other = desk.sdk.annotations.create(id=made.task_ids[0], result=results)
     _, verdicts = desk.collect()
     assert desk.collect() == (None, [])
-    desk.sdk.annotations.create(id=made.task_ids[0], result=results, was_cancelled=True)
+    desk.sdk.annotations.delete(id=other.id)
+    _, news = desk.collect()
+    assert {verdict.action for verdict in news} == {VerdictAction.WITHDRAW}
     assert desk.collect() == (None, [])
-    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts)
+    assert len(fold_verdicts(desk.state.verdicts.values())) == len(verdicts) // 2
 
 
-def test_a_night_that_ran_again_or_renamed_its_regions(desk: Desk) -> None:
+def test_a_night_that_runs_again_or_renamed_its_regions(desk: Desk) -> None:
     desk.push()
-    (old,) = desk.tasks()
     region_id, decision = next(
-        (i, d) for i, d in desk.state.decisions.items() if d.outcome is Outcome.REVIEW
+        (i, d) for i, d in desk.night.decisions.items() if d.outcome is Outcome.REVIEW
     )
-    desk.state.decisions[region_id] = decision.model_copy(update={"category": "harbor"})
+    desk.night.decisions[region_id] = decision.model_copy(update={"category": "harbor"})
     desk.push()
-    results = json.loads(json.dumps(old.predictions[0].result))
-    desk.sdk.annotations.create(id=old.id, result=[*results, _rest("rest-unchecked")])
-    assert desk.collect() == (None, []), "the steward saw the old name, and left it"
-    desk.state.unfinished.append(NIGHT)
+    desk.submit(desk.sent_results(), "rest-unchecked")
+    _, verdicts = desk.collect()
+    said = {verdict.action for verdict in verdicts}
+    assert said == {VerdictAction.UNDECIDED}, "the steward saw the old name, and left it"
+    segment = next(info.key for info in desk.store.list(f"runs/segment/{NIGHT}/0000.json"))
+    manifest = json.loads(desk.store.read(segment))
+    desk.store.write(segment, json.dumps(manifest | {"inputs": ["another"]}).encode())
     with pytest.raises(UnfinishedNightError, match="push when it is routed"):
-        desk.push()
+        review.push(desk.store, NIGHT, desk.config, desk.client, desk.access)
+    with pytest.raises(ContractError, match="2026-01-01 is not routed"):
+        review.push(desk.store, "2026-01-01", desk.config, desk.client, desk.access)
 
 
 def test_all_right_accepts_all(desk: Desk) -> None:
@@ -313,8 +254,11 @@ def test_a_skipped_or_unchecked_task_decides_nothing(desk: Desk) -> None:
     desk.push()
     (task,) = desk.tasks()
     desk.submit(desk.sent_results(), "rest-unchecked")
-    results = [*desk.sent_results(), _rest("rest-accept")]
+    results = [*desk.sent_results(), rest("rest-accept")]
     desk.sdk.annotations.create(id=task.id, result=results, was_cancelled=True)
+    manifest, verdicts = desk.collect()
+    assert manifest.counts == {"undecided": len(desk.state.review_items)}, "none of the skipped one"
+    assert fold_verdicts(verdicts) == {}
     assert desk.collect() == (None, [])
 
 
@@ -325,7 +269,7 @@ def test_tasks_of_others_are_counted_not_taken(desk: Desk) -> None:
     made = desk.sdk.projects.import_tasks(
         id=desk.project_id, request=[foreign], return_task_ids=True
     )
-    desk.sdk.annotations.create(id=made.task_ids[0], result=[_rest("rest-accept")])
+    desk.sdk.annotations.create(id=made.task_ids[0], result=[rest("rest-accept")])
     manifest, verdicts = desk.collect()
     assert (manifest.n_in, manifest.n_done, manifest.n_rejected) == (2, 1, 1)
     assert manifest.rejected_by_reason == {"unknown task": 1}
@@ -352,5 +296,6 @@ def test_a_wrong_token_and_a_silent_server_say_what_to_do(label_studio: LabelStu
 
 def test_a_local_store_is_refused_with_the_remedy(desk: Desk, tmp_path: Any) -> None:
     desk.store = open_storage(str(tmp_path))
+    desk.config = desk.config.model_copy(update={"store": str(tmp_path)})
     with pytest.raises(ConfigError, match="s3://bucket/prefix"):
         desk.push()

@@ -115,5 +115,5 @@ def test_a_table_of_another_contract_is_refused(tmp_path: Path) -> None:
 def test_the_schema_names_contract_and_version() -> None:
     assert arrow_schema(Region).metadata == {
         b"lae.contract": b"Region",
-        b"lae.schema_version": b"6",
+        b"lae.schema_version": b"7",
     }

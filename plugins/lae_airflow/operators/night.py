@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lae_airflow.operators.base import EngineOperator, skip_without_news
@@ -105,3 +106,29 @@ class NightReportOperator(EngineOperator):
             skip_without_news(context, False, f"night {self.night}: {what}")
         self.announce(context, self.night, counts)
         return counts
+
+
+class RouteAgainOperator(EngineOperator):
+    """Routes all nights that the newest calibration did not decide; skips if there are none."""
+
+    def execute(self, context: Context) -> list[str]:
+        """The nights that were routed."""
+        die_with_parent()
+        from lae_tasks.routing.again import accepted, as_text, route_again
+        from lae_tasks.state import digest_of
+
+        today = datetime.now(UTC).date().isoformat()
+        changed = route_again(self.engine().night(today))
+        for pair in changed:
+            counts = (accepted([manifest]) for manifest in pair)
+            self.log.info("night %s: %d regions were accepted, %d are", pair[0].night, *counts)
+        if not changed:
+            skip_without_news(context, False, "the newest calibration has decided all nights")
+            self.announce(context, f"{today}-retry", {})
+            return []
+        self.log.info("%s", as_text(changed))
+        before, after = ([pair[at] for pair in changed] for at in (0, 1))
+        which = digest_of(manifest.fingerprint for manifest in after)
+        news = {"nights": len(changed), "before": accepted(before), "after": accepted(after)}
+        self.announce(context, f"{today}-{which[:16]}", news)
+        return [manifest.night for manifest in after]

@@ -41,7 +41,7 @@ class ReviewOperator(EngineOperator):
 
 
 class ReviewPushOperator(ReviewOperator):
-    """Sends a night's regions to the stewards; what is there already is not sent again."""
+    """Asks stewards as far as the night's looks go; what is there already is not sent again."""
 
     template_fields: Sequence[str] = ("night",)
 
@@ -49,23 +49,24 @@ class ReviewPushOperator(ReviewOperator):
         super().__init__(**kwargs)
         self.night = night
 
-    def execute(self, context: Context) -> str:
-        """The URI of the manifest of what was sent."""
+    def execute(self, context: Context) -> str | None:
+        """The URI of the manifest of what is asked for the first time, if anything is."""
         from lae_tasks.stages.review import push
-        from lae_tasks.state import load_state
 
         engine, label_studio = self.engine(), self.label_studio()
         night = engine.night(self.night)
         with label_studio.get_conn() as client:
-            manifest = push(
-                load_state(night.store, night.night),
+            pushed = push(
+                night.store,
                 night.night,
                 night.config,
-                night.store,
                 client,
                 engine.s3_access(label_studio.s3_endpoint_url()),
             )
-        self.log.info("%d regions are with the stewards", manifest.n_done)
+        self.log.info("%s", pushed.as_text())
+        manifest = pushed.manifest
+        if manifest is None:
+            return None
         return f"{night.store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
 
 
@@ -95,7 +96,7 @@ class VerdictsSensor(ReviewOperator):
 
     def execute(self, context: Context) -> None:
         """Looks once, then waits."""
-        self._look(time.time() + float(self.wait_s))
+        self._look(time.time() + float(self.wait_s), have_paused=False)
 
     def resume(self, context: Context, event: dict[str, Any], deadline: float) -> None:
         """Goes on after the trigger."""
@@ -103,10 +104,16 @@ class VerdictsSensor(ReviewOperator):
             raise ConfigError(event["message"])
         if event["status"] != CHANGED:
             raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
-        self._look(deadline)
+        self._look(deadline, have_paused=True)
 
-    def _look(self, deadline: float) -> None:
-        """Returns if there are new verdicts, defers if not."""
+    def _look(self, deadline: float, have_paused: bool) -> None:
+        """Returns if there are new verdicts, defers if not.
+
+        Args:
+            deadline: When to give up, seconds since the epoch.
+            have_paused: Whether the stewards are known to pause. A hint starts the run at their
+                first verdict, and they go on.
+        """
         from lae_tasks.stages.review import has_news
         from lae_tasks.state import load_reviews
 
@@ -116,15 +123,16 @@ class VerdictsSensor(ReviewOperator):
             project_id = client.find_project(config.review.project)
             # Asked before looking: a change in between is seen by the trigger once more.
             latest = client.latest_change(project_id, None) if project_id is not None else None
-            if has_news(load_reviews(engine.store), config, client):
-                return
+            is_news = has_news(load_reviews(engine.store), config, client)
         left_s = deadline - time.time()
+        if is_news and (have_paused or left_s <= 0 or _age_s(latest) >= float(self.quiet_s)):
+            return
         if left_s <= 0:
             raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
         self.defer(
             trigger=VerdictsTrigger(
                 project=config.review.project,
-                since=latest,
+                since=None if is_news else latest,
                 deadline=deadline,
                 quiet_s=float(self.quiet_s),
                 poll_s=float(self.poll_s),
@@ -134,6 +142,13 @@ class VerdictsSensor(ReviewOperator):
             kwargs={"deadline": deadline},
             timeout=left_s + _GRACE_S,
         )
+
+
+def _age_s(latest: str | None) -> float:
+    """Seconds since a change by Label Studio's clock; if it is wrong, a batch is early or late."""
+    if latest is None:
+        return float("inf")
+    return (datetime.now(UTC) - datetime.fromisoformat(latest)).total_seconds()
 
 
 class CollectOperator(ReviewOperator):

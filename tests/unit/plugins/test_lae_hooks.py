@@ -14,6 +14,7 @@ from lae_airflow.provider import get_provider_info
 
 from demo.stack.processes import free_port
 from lae_tasks.errors import ConfigError
+from lae_tasks.review.webhook import Webhook, require_ascii
 from lae_tasks.storage import LocalStorage, S3Storage
 
 AWS = {
@@ -100,6 +101,26 @@ def test_where_label_studio_finds_the_s3_server(monkeypatch: pytest.MonkeyPatch)
     extra = {"s3_endpoint_url": "http://s3.local:9000"}
     hook = label_studio(monkeypatch, host="http://studio", password="token", extra=extra)
     assert hook.s3_endpoint_url() == "http://s3.local:9000"
+
+
+def test_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"host": "http://studio", "password": "token"}
+    hook = label_studio(monkeypatch, **fields)
+    with hook.get_conn() as client:
+        assert (hook.webhook_secret(), client._webhook) == ("", Webhook())
+    extra = {"webhook_url": "http://airflow.local", "webhook_secret": "of a file\n"}
+    hook = label_studio(monkeypatch, **fields, extra=extra)
+    with hook.get_conn() as client:
+        assert client._webhook == Webhook("http://airflow.local", "of a file")
+        assert "of a file" not in repr(client._webhook)
+    assert hook.webhook_secret() == "of a file"
+    assert LabelStudioHook("nowhere").webhook_secret() == ""
+
+
+def test_the_form_shows_a_webhook_that_works() -> None:
+    shown = json.loads(LabelStudioHook.get_ui_field_behaviour()["placeholders"]["extra"])
+    assert {"webhook_url", "webhook_secret"} < shown.keys()
+    require_ascii(shown["webhook_secret"])
 
 
 @pytest.mark.parametrize("fields", [{"password": "token"}, {"host": "http://studio"}])

@@ -13,13 +13,14 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.serialization.serialized_objects import OperatorSerialization
-from lae_airflow.assets import NIGHT
+from lae_airflow.assets import NIGHT, NIGHTS_AGAIN
 from lae_airflow.defaults import RETRY_POLICY
 from lae_airflow.operators.base import skip_without_news
 from lae_airflow.operators.night import (
     CheckOperator,
     NightReportOperator,
     PlanOperator,
+    RouteAgainOperator,
     StageOperator,
 )
 from lae_airflow.operators.release import ReleaseOperator
@@ -33,7 +34,10 @@ from lae_airflow.triggers.verdicts import FAILED, NOTHING
 
 from demo.scenes import write_world
 from lae_tasks.errors import ConfigError, ConflictError, ContractError, LaeError, TransientError
+from lae_tasks.stages.calibrate import calibrate
+from lae_tasks.storage import open_storage
 from tests.dags.airflow_home import REPO
+from tests.unit.stages import test_calibrate as made_up
 
 DAY = "2026-11-22"
 
@@ -147,6 +151,7 @@ def test_what_the_trigger_says_becomes_the_tasks_fate() -> None:
         ReviewPushOperator(task_id="push", night=DAY, label_studio_conn_id="other"),
         VerdictsSensor(task_id="wait", wait_s="{{ 60 }}"),
         CollectOperator(task_id="collect"),
+        RouteAgainOperator(task_id="route_again", outlets=[NIGHTS_AGAIN]),
         ReleaseOperator(task_id="release", s3_conn_id="other"),
     ],
     ids=lambda operator: operator.task_id,
@@ -164,3 +169,29 @@ def test_calibrating_is_skipped_until_there_is_enough_to_learn_from(folder: Path
     operator = CalibrateOperator(task_id="calibrate")
     with pytest.raises(AirflowSkipException, match="no night was routed yet"):
         operator.execute(make_context())
+
+
+def test_nights_that_are_decided_anew_are_news(folder: Path) -> None:
+    settings = json.loads((folder / "lae.yaml").read_text())
+    night = made_up.a_night(open_storage(str(folder / "store")), DAY)
+    settings["route"] = night.config.route.model_dump(mode="json")
+    (folder / "lae.yaml").write_text(json.dumps(settings))
+    made_up.make_up(night, 1)
+    run_stage("route")
+    made_up.review(night, 1)
+    operator = RouteAgainOperator(task_id="route_again", outlets=[NIGHTS_AGAIN])
+    with pytest.raises(AirflowSkipException, match="has decided all nights"):
+        operator.execute(make_context())
+    assert calibrate(night.store, night.config, DAY).calibration
+    context = make_context()
+    assert operator.execute(context) == [DAY]
+    event = context["outlet_events"][NIGHTS_AGAIN]
+    assert len(event.partition_keys) == 1
+    assert event.extra["nights"] == 1
+    assert event.extra["before"] != event.extra["after"]
+    with pytest.raises(AirflowSkipException, match="has decided all nights"):
+        operator.execute(make_context())
+    # An attempt before it may have died before its event was out.
+    retry = make_context(try_number=2)
+    assert operator.execute(retry) == []
+    assert retry["outlet_events"][NIGHTS_AGAIN].partition_keys

@@ -1,12 +1,16 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
 
 from lae_tasks.errors import ConfigError
-from lae_tasks.review.label_studio import INSTRUCTION, LabelStudioReview, S3Access, _changed_since
+from lae_tasks.review.annotation import progress_of
+from lae_tasks.review.instruction import instruction
+from lae_tasks.review.label_studio import LabelStudioReview, S3Access, _changed_since
 
 GUIDE = Path(__file__).parents[3] / "docs" / "stewards.md"
 
@@ -42,4 +46,29 @@ def test_an_address_without_a_scheme_is_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize("key", ["g", "x", "q", "n"])
 def test_the_guide_and_the_page_name_the_same_keys(key: str) -> None:
     assert f"<kbd>{key}</kbd>" in GUIDE.read_text(encoding="utf-8")
-    assert re.search(rf"\b{key}\b", INSTRUCTION)
+    assert re.search(rf"\b{key}\b", instruction())
+
+
+def _task(task_id: int, *users: int, draft: bool = False, skipped: bool = False) -> Any:
+    said = [{"completed_by": user, "was_cancelled": skipped} for user in users]
+    return SimpleNamespace(
+        id=task_id, overlap=1, is_labeled=bool(said), annotations=said, draft_exists=draft
+    )
+
+
+@pytest.mark.parametrize(
+    ("tasks", "counts", "doubles", "looked"),
+    [
+        ([_task(1)], 1, (), 0),
+        ([_task(3), _task(1), _task(2)], 1, (3, 2), 0),
+        ([_task(1), _task(2, 7)], 2, (1,), 1),
+        ([_task(1), _task(2, 7, skipped=True)], 2, (1,), 0),
+        ([_task(1), _task(2, draft=True)], 2, (1,), 0),
+        ([_task(1), _task(2, 7), _task(3, 7, 8), _task(4)], 2, (1, 4), 2),
+    ],
+)
+def test_of_tasks_of_one_key_the_first_that_was_begun_counts(
+    tasks: list[Any], counts: int, doubles: tuple[int, ...], looked: int
+) -> None:
+    found = progress_of(tasks)
+    assert (found.task_id, found.doubles, found.looked) == (counts, doubles, looked)

@@ -3,8 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from lae_tasks.review.labels import HOTKEYS, labels
-from lae_tasks.review.tasks import build_tasks
-from tests.review_world import make_state
+from tests.review_world import make_state, tasks_of
 
 VOCABULARY = tuple(f"kind {letter}" for letter in "abcdefghij")
 
@@ -12,7 +11,7 @@ VOCABULARY = tuple(f"kind {letter}" for letter in "abcdefghij")
 def offered(
     categories: Sequence[str], candidates: Sequence[str] = (), vocabulary: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    task = next(build_tasks(make_state(), "s3://lae/store", "2026-11-23"))
+    task = next(tasks_of(make_state(), "s3://lae/store", "2026-11-23"))
     items = [task.items[0].model_copy(update={"category": name}) for name in categories]
     decision = task.decisions[0].model_copy(update={"candidates": tuple(candidates)})
     return labels(items, [decision], vocabulary)

@@ -1,85 +1,29 @@
+"""What is read from one annotation of a steward."""
+
 from typing import Any
 
 import pytest
 
 from lae_tasks.accounts import Rejection
-from lae_tasks.contracts import Verdict, VerdictAction
+from lae_tasks.contracts import TileCheck, Verdict, VerdictAction
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.boxes import to_percent
 from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX
-from lae_tasks.review.label_studio import Annotation, ChangedTask
-from lae_tasks.review.tasks import ReviewTask, build_tasks
 from lae_tasks.review.verdicts import (
     added_region_id,
     current_verdicts,
-    deleted_annotations,
     fold_verdicts,
     read_verdicts,
     withdrawn,
 )
-from tests.review_world import make_state
+from tests.unit.review.conftest import Steward, decided, draw, read, read_all
 
-ACCEPT, RELABEL, ADJUST, REJECT, ADD, WITHDRAW = VerdictAction
-
-
-class Steward:
-    """Does to the results what a steward does on the page."""
-
-    def __init__(self, task: ReviewTask) -> None:
-        self.task = task
-        self.results: list[dict[str, Any]] = task.payload()["predictions"][0]["result"]
-
-    def box(self, number: int) -> dict[str, Any]:
-        region_id = self.task.items[number].region_id
-        (found,) = (r for r in self.results if r["id"] == region_id and r["from_name"] == "box")
-        return found
-
-    def say(self, result_id: str, name: str, value: dict[str, Any]) -> None:
-        self.results.append(
-            {"id": result_id, "from_name": name, "to_name": "image", "value": value}
-        )
-
-    def choose(self, number: int, choice: str) -> None:
-        self.say(self.task.items[number].region_id, "verdict", {"choices": [choice]})
-
-    def rest(self, choice: str) -> None:
-        self.say("r3st", "rest", {"choices": [choice]})
-
-    def delete(self, number: int) -> None:
-        self.results.remove(self.box(number))
-
-    def submit(self, number: int = 1, minute: int = 0, **update: Any) -> Annotation:
-        fields: dict[str, Any] = {
-            "annotation_id": number,
-            "task_id": 1,
-            "task_created_at": "2026-11-23T04:00:00.000000+00:00",
-            "annotator": "ada@example.org",
-            "updated_at": f"2026-11-23T05:{minute:02d}:00.000000+00:00",
-            "skipped": False,
-            "seconds": 12.5,
-            "result": tuple(self.results),
-        }
-        return Annotation(**fields | update)
-
-
-@pytest.fixture
-def steward() -> Steward:
-    return Steward(next(build_tasks(make_state(), "s3://lae/store", "2026-11-23")))
-
-
-def read(steward: Steward, **update: Any) -> list[Verdict]:
-    task = steward.task
-    verdicts = read_verdicts(steward.submit(**update), task.items)
-    assert not isinstance(verdicts, Rejection)
-    return verdicts
+ACCEPT, RELABEL, ADJUST, REJECT, ADD, CHECK, UNDECIDED, WITHDRAW = VerdictAction
 
 
 def read_with(steward: Steward, *vocabulary: str) -> list[Verdict]:
-    verdicts = read_verdicts(
-        steward.submit(), steward.task.items, Vocabulary.model_validate(vocabulary)
-    )
-    assert not isinstance(verdicts, Rejection)
-    return verdicts
+    known = Vocabulary.model_validate(vocabulary)
+    return decided(read_verdicts(steward.submit(), steward.task.items, known))
 
 
 def test_the_rest_is_right(steward: Steward) -> None:
@@ -98,6 +42,8 @@ def test_the_rest_was_not_checked(steward: Steward) -> None:
     assert [(v.region_id, v.action) for v in read(steward)] == [
         (steward.task.items[1].region_id, ACCEPT)
     ]
+    others = [v.region_id for v in read_all(steward) if v.action is UNDECIDED]
+    assert len(others) == len(steward.task.items) - 1
 
 
 def test_rejected_by_choice_or_deleted(steward: Steward) -> None:
@@ -117,11 +63,16 @@ def test_a_relabelled_box_that_is_rejected_is_rejected(steward: Steward) -> None
     assert [v.action for v in read(steward)] == [REJECT]
 
 
-def test_unsure_decides_nothing_even_where_the_rest_is_right(steward: Steward) -> None:
+def test_unsure_is_undecided_even_where_the_rest_is_right(steward: Steward) -> None:
     steward.choose(0, "unsure")
     steward.box(0)["value"]["rectanglelabels"] = ["harbor"]
     steward.rest("rest-accept")
-    assert steward.task.items[0].region_id not in {v.region_id for v in read(steward)}
+    first, *others = read_all(steward)
+    item = steward.task.items[0]
+    assert (first.region_id, first.action, first.category) == (item.region_id, UNDECIDED, None)
+    assert first.bbox_xyxy_px == item.bbox_xyxy_px
+    assert {verdict.action for verdict in others} == {ACCEPT}
+    assert item.region_id not in fold_verdicts([first, *others])
 
 
 def test_relabel_by_digit_search_or_a_new_name(steward: Steward) -> None:
@@ -160,15 +111,6 @@ def test_relabelled_and_moved_keeps_both(steward: Steward) -> None:
     (verdict,) = read(steward)
     assert (verdict.action, verdict.category) == (RELABEL, "harbor")
     assert verdict.bbox_xyxy_px == (200, 170, 300, 250)
-
-
-def draw(steward: Steward, result_id: str, box: tuple[int, int, int, int], name: str) -> None:
-    value = {
-        **to_percent(box, steward.task.tile.window_px),
-        "rotation": 0,
-        "rectanglelabels": [name],
-    }
-    steward.say(result_id, "box", value)
 
 
 def test_a_drawn_box_is_added_once_with_an_id_of_its_content(steward: Steward) -> None:
@@ -265,7 +207,7 @@ def test_a_vocabulary_that_is_respelled_relabels_nothing(steward: Steward) -> No
     names = dict.fromkeys(item.category.title() for item in steward.task.items)
     vocabulary = Vocabulary.model_validate(list(names))
     steward.rest("rest-unchecked")
-    assert read_verdicts(steward.submit(), steward.task.items, vocabulary) == []
+    assert decided(read_verdicts(steward.submit(), steward.task.items, vocabulary)) == []
 
 
 def test_an_arrow_between_two_boxes_says_nothing(steward: Steward) -> None:
@@ -277,96 +219,45 @@ def test_an_arrow_between_two_boxes_says_nothing(steward: Steward) -> None:
     assert read(steward) == before
 
 
-def test_the_same_annotation_has_the_same_ids_and_an_edit_has_others(steward: Steward) -> None:
+def a_check(steward: Steward) -> TileCheck:
+    tile = steward.task.tile
+    return TileCheck(
+        task_key=steward.task.key,
+        tile_id=tile.tile_id,
+        scene_id=tile.scene_id,
+        window_px=tile.window_px,
+    )
+
+
+def test_a_tile_that_was_looked_over_has_a_verdict_beside_those_of_its_boxes(
+    steward: Steward,
+) -> None:
+    check, items = a_check(steward), steward.task.items
     steward.rest("rest-accept")
-    ids = {v.verdict_id for v in read(steward)}
-    assert ids == {v.verdict_id for v in read(steward)}
-    assert not ids & {v.verdict_id for v in read(steward, minute=1)}
+    *of_boxes, of_tile = read_verdicts(steward.submit(), items, check=check)
+    assert [v.action for v in of_boxes] == [ACCEPT] * len(items)
+    assert (of_tile.action, of_tile.region_id, of_tile.category) == (CHECK, check.tile_id, None)
+    x, y, width, height = check.window_px
+    assert of_tile.bbox_xyxy_px == (x, y, x + width, y + height)
+    assert of_tile.region_id not in fold_verdicts([*of_boxes, of_tile])
+    (taken_back,) = withdrawn([of_tile], (), "2026-11-23T06:00:00.000000+00:00")
+    assert taken_back.action is WITHDRAW
+    assert current_verdicts([of_tile, taken_back]) == []
+    assert fold_verdicts([of_tile, taken_back]) == {}
 
 
-def test_fold_keeps_the_latest_in_any_order(steward: Steward) -> None:
+def test_a_tile_that_was_not_looked_over_has_none(steward: Steward) -> None:
+    steward.rest("rest-unchecked")
+    said = read_verdicts(steward.submit(), steward.task.items, check=a_check(steward))
+    assert decided(said) == []
+
+
+def test_a_checked_tile_without_a_box_is_no_blank_annotation(steward: Steward) -> None:
+    steward.results = []
     steward.rest("rest-accept")
-    early = read(steward, minute=1)
-    steward.choose(0, "reject")
-    late = read(steward, number=2, minute=2, annotator="bob@example.org")
-    folded = fold_verdicts([*late, *early])
-    assert folded == fold_verdicts([*early, *late])
-    assert folded[steward.task.items[0].region_id].action is REJECT
-    assert len(folded) == len(steward.task.items)
-    assert list(folded) == sorted(folded)
-
-
-def test_of_several_stewards_most_have_the_say(steward: Steward) -> None:
-    steward.choose(0, "reject")
-    one = read(steward)[0]
-    accepted = one.model_copy(update={"action": VerdictAction.ACCEPT, "category": "ship"})
-
-    def said(verdict: Verdict, who: str, at: int) -> Verdict:
-        return verdict.model_copy(
-            update={
-                "verdict_id": f"{who}{at}",
-                "annotator": who,
-                "annotation_id": ord(who[0]),
-                "decided_at": f"2026-01-01T00:00:{at:02d}Z",
-            }
-        )
-
-    history = [said(accepted, "anna", 1), said(accepted, "bo", 2), said(one, "cy", 3)]
-    assert fold_verdicts(history)[one.region_id].verdict_id == "bo2"
-    # As many say one thing as another: the latest holds.
-    assert fold_verdicts(history[1:])[one.region_id].verdict_id == "cy3"
-    # Bo has thought again; only the last word of each counts.
-    again = [*history, said(one, "bo", 4)]
-    assert fold_verdicts(again)[one.region_id].verdict_id == "bo4"
-    assert fold_verdicts(again[::-1]) == fold_verdicts(again)
-
-
-def test_an_edited_annotation_replaces_its_former_version_whole(steward: Steward) -> None:
-    draw(steward, "new-1", (400, 400, 440, 430), "ship")
-    steward.choose(0, "reject")
-    before = read(steward, minute=1)
-    steward.results = [r for r in steward.results if r["id"] != "new-1"]
-    draw(steward, "new-1", (400, 400, 450, 430), "ship")
-    after = read(steward, minute=2)
-    added = [v for v in fold_verdicts([*before, *after]).values() if v.action is ADD]
-    assert [v.bbox_xyxy_px for v in added] == [(400, 400, 450, 430)]
-
-
-def test_a_verdict_that_is_taken_back_holds_no_longer(steward: Steward) -> None:
-    steward.rest("rest-accept")
-    first = read(steward, minute=1)
-    steward.choose(0, "unsure")
-    second = read(steward, minute=2)
-    undecided = steward.task.items[0].region_id
-    back = withdrawn(first, {v.region_id for v in second}, second[0].decided_at)
-    assert [(v.region_id, v.action, v.category) for v in back] == [(undecided, WITHDRAW, None)]
-    history = [*first, *second, *back]
-    assert undecided not in fold_verdicts(history)
-    assert len(fold_verdicts(history)) == len(first) - 1
-    other = read(steward, number=2, minute=0)
-    assert set(fold_verdicts([*other, *back, *first])) == {v.region_id for v in other}
-
-
-def test_what_a_deleted_annotation_decided_is_gone(steward: Steward) -> None:
-    steward.rest("rest-accept")
-    held = [*read(steward, minute=1), *read(steward, number=2, minute=2)]
-    left = steward.submit(number=2, minute=2)
-
-    def task(updated_at: str) -> ChangedTask:
-        return ChangedTask(1, steward.task.key, left.task_created_at, updated_at, (left,))
-
-    gone = deleted_annotations(task("2026-11-23T06:00:00.000000+00:00"), held)
-    assert set(gone) == {1} and len(gone[1]) == len(steward.task.items)
-    back = withdrawn(gone[1], (), "2026-11-23T06:00:00.000000+00:00")
-    assert {v.annotation_id for v in current_verdicts([*held, *back])} == {2}
-    # A server that was set back has not deleted anything.
-    assert deleted_annotations(task("2026-11-23T05:00:30.000000+00:00"), held) == {}
-
-
-def test_annotations_of_the_same_number_on_another_server_are_others(steward: Steward) -> None:
-    steward.rest("rest-accept")
-    old = read(steward, minute=1)
-    steward.choose(0, "unsure")
-    new = read(steward, minute=2, task_created_at="2026-11-23T05:01:30.000000+00:00")
-    assert len(new) == len(old) - 1
-    assert len(fold_verdicts([*old, *new])) == len(old)
+    box = {"x": 10, "y": 10, "width": 5, "height": 5, "rotation": 0, "rectanglelabels": ["ship"]}
+    steward.say("drawn", "box", box)
+    added, checked = read_verdicts(steward.submit(), [], check=a_check(steward))
+    assert (added.action, added.category, added.tile_id) == (ADD, "ship", checked.tile_id)
+    assert checked.action is CHECK
+    assert read_verdicts(steward.submit(skipped=True), [], check=a_check(steward)) == []

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,20 @@ def test_secrets_are_private_and_stay(tmp_path):
     assert mode(first.airflow_home / "simple_auth_manager_passwords.json") == 0o600
     assert stack.load(tmp_path / "lae") == first
     assert stack.load(tmp_path / "other").secrets != first.secrets
+
+
+def test_a_secret_that_is_new_joins_those_that_stay(tmp_path):
+    whole = stack.load(tmp_path).secrets
+    path = tmp_path / "secrets.json"
+    known = json.loads(path.read_text())
+    del known["webhook_secret"]
+    path.write_text(json.dumps(known))
+
+    now = stack.load(tmp_path).secrets
+    assert now.webhook_secret != whole.webhook_secret
+    assert replace(now, webhook_secret=whole.webhook_secret) == whole
+    assert stack.load(tmp_path).secrets == now
+    assert mode(path) == 0o600
 
 
 def test_a_port_comes_from_the_environment_and_is_remembered(tmp_path, monkeypatch):
@@ -59,7 +74,7 @@ def test_the_services_do_not_see_the_callers_own_settings(tmp_path, monkeypatch)
 
 
 def test_connections_point_at_the_stack(tmp_path):
-    settings = stack.load(tmp_path, s3_port=1234, label_studio_port=5678)
+    settings = stack.load(tmp_path, s3_port=1234, label_studio_port=5678, airflow_port=9012)
     env = settings.stack_env()
 
     s3 = json.loads(env["AIRFLOW_CONN_LAE_S3"])
@@ -68,3 +83,7 @@ def test_connections_point_at_the_stack(tmp_path):
     studio = json.loads(env["AIRFLOW_CONN_LAE_LABEL_STUDIO"])
     assert studio["host"] == "http://127.0.0.1:5678"
     assert studio["password"] == settings.secrets.label_studio_token
+    assert studio["extra"] == {
+        "webhook_url": "http://127.0.0.1:9012/lae/label-studio",
+        "webhook_secret": settings.secrets.webhook_secret,
+    }

@@ -5,7 +5,10 @@ import json
 
 import pytest
 
-from lae_tasks.contracts import Outcome, VerdictAction
+from lae_tasks.contracts import (
+    Outcome,
+    VerdictAction,
+)
 from lae_tasks.errors import ConflictError, UnfinishedNightError
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.releases import list_releases, read_release
@@ -13,7 +16,7 @@ from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManif
 from lae_tasks.stages.release import publish
 from lae_tasks.stages.validate import ValidationFailedError
 from lae_tasks.storage import open_storage
-from tests.release_world import World
+from tests.release_world import World, keys, publish_world, read_json
 
 pytestmark = [
     # Great Expectations 1.24 imports names that Python 3.11 calls deprecated.
@@ -26,18 +29,6 @@ def world(tmp_path):
     world = World(open_storage(str(tmp_path / "store")))
     world.add_scene(3)
     return world
-
-
-def publish_world(world):
-    return publish(lambda: world.state, world.config, world.store)
-
-
-def read_json(world, version, path):
-    return json.loads(world.store.read(read_release(world.store, version).file(path).key))
-
-
-def keys(world, prefix=""):
-    return {info.key for info in world.store.list(prefix)}
 
 
 def test_the_first_release(world):
@@ -185,7 +176,7 @@ def test_what_fails_validation_gets_no_version(world):
     with pytest.raises(ValidationFailedError, match="right checksum"):
         publish_world(world)
     assert not keys(world, "releases/")
-    assert len(keys(world, "validation/")) == 3
+    assert len(keys(world, "validation/")) == 4
     with pytest.raises(NoReleaseError, match="no release yet"):
         read_release(world.store)
 
@@ -229,7 +220,7 @@ def test_a_publisher_may_die_anywhere(key, is_committed, world):
     assert latest_version(world.store) == "v1.0.0"
     assert_whole(world, read_release(world.store))
     paths = {file.path for file in result.manifest.files if not file.path.startswith("images/")}
-    docs = {f"data_docs/{name}.html" for name in ("index", "images", "annotations")}
+    docs = {f"data_docs/{name}.html" for name in ("index", "images", "annotations", "gates")}
     readable = {found.removeprefix("releases/v1.0.0/") for found in keys(world, "releases/v")}
     assert readable == paths | docs | {"manifest.json"}
 

@@ -9,12 +9,13 @@ import pytest
 
 from lae_tasks.config import Measure, RouteConfig
 from lae_tasks.config_file import load_config
-from lae_tasks.contracts import Calibration, Decision, Label, Merge, Outcome, Region
+from lae_tasks.contracts import Decision, Label, Merge, Outcome, Region
 from lae_tasks.geometry import decode_mask, encode_mask
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.tasks import category_shown
 from lae_tasks.runner import Columns
 from lae_tasks.stages import route
+from lae_tasks.trust.records import Calibration
 from tests.records import labelled, make_label, make_region
 from tests.unit.regions.test_duplicates import moored, suppress_one_by_one
 

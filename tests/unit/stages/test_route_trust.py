@@ -3,8 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from lae_tasks.contracts import Calibration, Label
+import pytest
+
+from lae_tasks.contracts import Label
 from lae_tasks.trust.features import FEATURES
+from lae_tasks.trust.records import Calibration
 from tests.records import make_calibration, make_label
 from tests.unit.stages.test_route import decide, region
 
@@ -37,10 +40,12 @@ def test_a_sample_of_each_category_and_of_what_is_in_doubt_is_drawn_the_same_way
     assert {v.region_id for v in audit} == {key for key in first if not key.startswith("doubt")}
 
 
-def test_a_look_is_worth_most_where_the_engine_knows_least() -> None:
+def test_a_look_is_worth_most_where_it_is_likely_to_change_the_release() -> None:
     labels = [
         *(make_label(f"sure{i}", token_confidence=0.99) for i in range(30)),
-        make_label("even", token_confidence=0.5),
+        make_label("likely", token_confidence=0.8),  # in doubt: it would enter
+        make_label("unlikely", token_confidence=0.35),
+        make_label("weaker", token_confidence=0.91),  # accepted: it would leave
         make_label("rare", category_said="buoy", token_confidence=0.99),
         make_label("contested", token_confidence=0.99, clip_agrees=False),
     ]
@@ -50,7 +55,8 @@ def test_a_look_is_worth_most_where_the_engine_knows_least() -> None:
     ]
     found = decide(labels, regions)
     ranks = sorted(found, key=lambda key: -found[key].priority)
-    assert ranks[:3] == ["even", "contested", "rare"]
+    assert ranks[:5] == ["likely", "unlikely", "rare", "contested", "weaker"]
+    assert found["weaker"].priority - found["sure0"].priority == pytest.approx(0.7 * 0.08)
     new = decide(labels, regions, ["ship"])
     assert new["rare"].priority > found["rare"].priority
 

@@ -1,10 +1,12 @@
 """The interval holds the true precision as often as it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from lae_tasks.contracts import Decision, Outcome, VerdictAction
+from lae_tasks.contracts import Decision, VerdictAction
 from lae_tasks.trust.audit import Audit, measure, wilson
 from tests.records import make_decision, make_region
 from tests.unit.stages.test_calibrate import judge
@@ -38,9 +40,9 @@ def test_it_holds_the_truth_in_at_least_95_of_100_releases(
             right = generator.random(size) < share
             chosen = generator.random(size) < drawn
             for its in right[chosen]:
-                audit.add_audited(name, bool(its))
+                audit.add_audited(name, "night", bool(its))
             for _each in right[~chosen]:
-                audit.add_unseen(name)
+                audit.add_unseen(name, "night")
             unseen += right[~chosen].tolist()
         found = audit.precision()
         assert found and found.unseen == len(unseen)
@@ -52,12 +54,12 @@ def test_it_holds_the_truth_in_at_least_95_of_100_releases(
 def test_a_stratum_counts_by_what_nobody_has_looked_at() -> None:
     audit = Audit()
     for _ in range(50):
-        audit.add_audited("small", False)
-        audit.add_audited("large", True)
+        audit.add_audited("small", "night", False)
+        audit.add_audited("large", "night", True)
     for _ in range(900):
-        audit.add_unseen("large")
+        audit.add_unseen("large", "night")
     for _ in range(100):
-        audit.add_unseen("small")
+        audit.add_unseen("small", "night")
     found = audit.precision()
     assert found and (found.unseen, found.audited, found.right) == (1_000, 100, 50)
     assert found.precision == pytest.approx(0.9)
@@ -67,34 +69,33 @@ def test_a_stratum_counts_by_what_nobody_has_looked_at() -> None:
 def test_without_a_sample_nothing_is_said() -> None:
     audit = Audit()
     assert audit.precision() is None
-    audit.add_unseen("a")
+    audit.add_unseen("a", "night")
     assert audit.precision() is None
-    audit.add_audited("b", True)  # of another stratum: better than nothing
+    audit.add_audited("b", "night", True)  # of another stratum: better than nothing
     found = audit.precision()
     assert found and found.precision == 1.0
 
 
-def test_only_the_drawn_that_were_accepted_are_asked() -> None:
-    regions = [make_region(region_id=f"r{n}") for n in range(120)]
+def test_of_the_sample_those_that_were_looked_at_count() -> None:
+    regions = [make_region(region_id=f"r{n}") for n in range(60)]
     decisions: list[Decision] = []
     verdicts, items = {}, {}
     for number, region in enumerate(regions):
-        decision = make_decision(region, drawn=number < 80, calibration="c")
-        if number >= 60:
-            # Sent for being in doubt, and mostly wrong: no part of the sample.
-            decision = decision.model_copy(update={"outcome": Outcome.REVIEW})
+        decision = make_decision(region, drawn=True, calibration="c")
         decisions.append(decision)
-        action = VerdictAction.REJECT if number % 10 == 0 or number >= 60 else VerdictAction.ACCEPT
+        action = VerdictAction.REJECT if number % 10 == 0 else VerdictAction.ACCEPT
         item, verdicts[region.region_id] = judge(region, decision, action)
         items[item.record_id] = item
     unseen = [make_decision(make_region(region_id=f"u{n}"), calibration="c") for n in range(500)]
-    overall, by_category = measure(
-        unseen, [*decisions, *unseen], verdicts, items, lambda name: name
-    )
+    overall, by_category = measure(unseen, [*decisions, *unseen], verdicts, items, str, {})
     assert overall and (overall.audited, overall.right, overall.unseen) == (60, 54, 500)
     assert by_category == {"ship": overall}
+    puzzled, _ = measure(
+        unseen, [*decisions, *unseen], verdicts, items, str, {}, undecided=["u1", "r1", "elsewhere"]
+    )
+    assert puzzled == replace(overall, undecided=1)
     few = {key: verdicts[key] for key in sorted(verdicts)[:3]}
-    assert measure(unseen, decisions, few, items, lambda name: name)[1] == {}
+    assert measure(unseen, decisions, few, items, str, {})[1] == {}
 
 
 def test_rare_names_that_are_all_drawn_say_nothing_of_the_others() -> None:
@@ -111,5 +112,5 @@ def test_rare_names_that_are_all_drawn_say_nothing_of_the_others() -> None:
         items[item.record_id] = item
         decisions.append(decision)
     unseen = [make_decision(make_region(region_id=f"u{n}"), calibration="c") for n in range(910)]
-    overall, _ = measure(unseen, [*decisions, *unseen], verdicts, items, lambda name: name)
+    overall, _ = measure(unseen, [*decisions, *unseen], verdicts, items, str, {})
     assert overall and overall.precision == pytest.approx(89 / 90)

@@ -1,0 +1,185 @@
+"""What a release must reach beside being sound: how right it is, and that nothing has shifted.
+
+Each gate is an expectation of the validation report. A gate that is switched off, or that lacks
+what it takes to be checked, says so and holds nobody up.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lae_tasks.config import Config, ReleaseConfig
+from lae_tasks.releases.manifest import ReleaseManifest
+from lae_tasks.releases.statement import Statement
+
+#: Regions that two stewards must have decided as planned before alpha says anything.
+_PAIRS = 30
+#: Objects that both sides must have for their mixes of categories to be compared.
+_OBJECTS = 200
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One figure with what is asked of it.
+
+    Attributes:
+        name: Column of the report.
+        rule: What is asked.
+        value: The figure; None if there is none to be checked.
+        says: The figures, and what to do if they do not suffice.
+        low: The least that passes; None for no limit.
+        high: The most.
+    """
+
+    name: str
+    rule: str
+    value: float | None
+    says: str
+    low: float | None = None
+    high: float | None = None
+
+
+def make_gates(
+    config: Config,
+    statement: Statement,
+    mixes: tuple[Mapping[str, int], Mapping[str, int]] | None,
+    parent: ReleaseManifest | None,
+) -> tuple[Gate, ...]:
+    """The gates of a release.
+
+    Args:
+        config: The settings.
+        statement: What it states of itself.
+        mixes: Objects of each category on the scenes that the parent has, and on those that it
+            lacks, both as they are now; None if there are no new scenes.
+        parent: The release before.
+    """
+    return (
+        _precision(config.release, statement),
+        _agreement(config.release, statement),
+        _class_shift(config.release, mixes, parent),
+        _drift(config, statement, parent),
+    )
+
+
+def _precision(config: ReleaseConfig, statement: Statement) -> Gate:
+    name, low = "precision_low", config.min_precision_low
+    if low is None:
+        return Gate(name, "is right enough", None, _off("min_precision_low"))
+    whole = statement.whole
+    value = whole.low if whole else 0.0
+    if whole is None:
+        measured = "the precision is not measured yet: nothing that was drawn at random is decided"
+    elif whole.seen and statement.steward_error is None:
+        value = 0.0
+        measured = (
+            f"{whole.seen} of {whole.objects} objects are as right as the stewards who decided "
+            "them, and too few second looks tell how right these are"
+        )
+    else:
+        measured = f"precision {whole.precision:.3f} ({whole.low:.3f} to {whole.high:.3f})"
+    says = (
+        f"{measured}, and release.min_precision_low asks for {low:g} at the lower end; let "
+        "stewards decide more of what waits, raise route.target_precision, or lower that setting"
+    )
+    return Gate(name, f"is right in {low:g} at least", value, says, low=low)
+
+
+def _agreement(config: ReleaseConfig, statement: Statement) -> Gate:
+    name, low, found = "agreement", config.min_agreement, statement.agreement
+    if low is None:
+        return Gate(name, "stewards agree enough", None, _off("min_agreement"))
+    rule = f"stewards agree with an alpha of {low:g} at least"
+    if found is None or found.regions < _PAIRS or found.alpha is None:
+        pairs = found.regions if found else 0
+        short = f"{pairs} regions that were planned for two stewards have both, it takes {_PAIRS}"
+        same = "all say one and the same category"
+        return Gate(name, rule, None, f"not checked: {short if pairs < _PAIRS else same}")
+    says = (
+        f"alpha is {found.alpha:.3f} over {found.regions} regions that were planned for two "
+        f"stewards, who differ on {found.differ}, and release.min_agreement asks for {low:g}; look "
+        "at `lae agreement`, settle with the stewards what they read differently, or lower that "
+        "setting"
+    )
+    return Gate(name, rule, found.alpha, says, low=low)
+
+
+def _class_shift(
+    config: ReleaseConfig,
+    mixes: tuple[Mapping[str, int], Mapping[str, int]] | None,
+    parent: ReleaseManifest | None,
+) -> Gate:
+    # Old scenes as they are now, not as the parent has them: a new calibration and a vocabulary
+    # that is spelled anew change both sides alike.
+    name, high = "class_shift", config.max_class_shift
+    if high is None:
+        return Gate(name, "the mix of categories stays", None, _off("max_class_shift"))
+    rule = f"the mix of categories on new scenes is {high:g} at most away from that on the others"
+    if parent is None or mixes is None:
+        lacks = f"no scene is new since {parent.version}" if parent else "there is no parent"
+        return Gate(name, rule, None, f"not checked: {lacks}")
+    before, new = mixes
+    n, m = sum(before.values()), sum(new.values())
+    if min(n, m) < _OBJECTS:
+        short = f"{m} objects on new scenes beside {n} on those of {parent.version}"
+        return Gate(name, rule, None, f"not checked: {short}, it takes {_OBJECTS} of both")
+    shift = class_shift(before, new)
+    moved = {key: new.get(key, 0) / m - before.get(key, 0) / n for key in [*before, *new]}
+    most = max(sorted(moved), key=lambda key: abs(moved[key]))
+    says = (
+        f"the mix of {m} objects on new scenes is {shift:.3f} away from that of {n} on those of "
+        f"{parent.version}, most by {most!r} ({before.get(most, 0) / n:.3f} to "
+        f"{new.get(most, 0) / m:.3f}), and release.max_class_shift allows {high:g}; look at the "
+        "new scenes, and if they do show other things, raise that setting or set it to null"
+    )
+    return Gate(name, rule, shift, says, high=high)
+
+
+def class_shift(before: Mapping[str, int], after: Mapping[str, int]) -> float:
+    """How far two mixes are apart beyond what chance makes of one mix; in [0, 1].
+
+    Half the sum of the differences of shares (total variation distance), less what it would be
+    expected to be if both were drawn from one mix: of a normal difference of standard deviation
+    `s` the mean size is `s sqrt(2 / pi)`.
+    """
+    n, m = sum(before.values()), sum(after.values())
+    distance = chance = 0.0
+    for name in dict.fromkeys([*before, *after]):
+        one, other = before.get(name, 0), after.get(name, 0)
+        distance += abs(one / n - other / m) / 2
+        share = (one + other) / (n + m)
+        chance += math.sqrt(share * (1 - share) * (1 / n + 1 / m) / (2 * math.pi))
+    return max(0.0, distance - chance)
+
+
+def _drift(config: Config, statement: Statement, parent: ReleaseManifest | None) -> Gate:
+    name, target = "drift", config.route.target_precision
+    if not config.release.refuse_drift:
+        return Gate(name, "is no worse than the parent states", None, _off("refuse_drift"))
+    rule = (
+        "what was drawn and looked at since is no worse than the parent states, or is as right as "
+        f"route.target_precision asks for ({target:g})"
+    )
+    entries = parent.precision if parent else ()
+    stated = next((each for each in entries if each.category is None), None)
+    fresh = statement.fresh
+    if parent is None or stated is None or fresh is None:
+        lacks = (
+            "the parent states no precision" if stated is None else "nothing was looked at since"
+        )
+        return Gate(name, rule, None, f"not checked: {lacks}")
+    says = (
+        f"{fresh.right} of {fresh.audited} objects that were drawn and looked at since "
+        f"{parent.version} were right: precision {fresh.precision:.3f} ({fresh.low:.3f} to "
+        f"{fresh.high:.3f}), where {parent.version} states {stated.precision:.3f} "
+        f"({stated.low:.3f} to {stated.high:.3f}) and route.target_precision asks for {target:g}; "
+        "look at what stewards rejected of late, and at models and scenes that are new; to publish "
+        "knowingly, set release.refuse_drift to false"
+    )
+    # Worse beyond chance: not even the upper end reaches the parent's lower one. What sank to the
+    # target did so as told: with more verdicts, calibrations accept from lower probabilities on.
+    return Gate(name, rule, fresh.high, says, low=min(stated.low, target))
+
+
+def _off(setting: str) -> str:
+    return f"not asked for (release.{setting})"

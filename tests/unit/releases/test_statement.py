@@ -1,0 +1,178 @@
+"""What a release states comes from the random sample, the held-out and the second looks."""
+
+from pathlib import Path
+
+import pytest
+
+from lae_tasks.accounts import Done
+from lae_tasks.config import Config
+from lae_tasks.contracts import (
+    Decision,
+    Outcome,
+    Purpose,
+    ReviewItem,
+    Verdict,
+    VerdictAction,
+    review_item_id,
+)
+from lae_tasks.releases.dataset import STEWARD, Annotation, Dataset
+from lae_tasks.releases.statement import Statement, make_statement
+from lae_tasks.runner import Work, run
+from lae_tasks.state import State
+from lae_tasks.storage import LocalStorage
+from lae_tasks.trust.audit import Correction, wilson
+from lae_tasks.trust.mistakes import error_from, truly_right
+from lae_tasks.trust.records import Calibration, Judgement
+from tests.records import make_calibration, make_decision, make_region
+
+ACCEPT, REJECT, UNDECIDED = VerdictAction.ACCEPT, VerdictAction.REJECT, VerdictAction.UNDECIDED
+STEWARDS = ("anna", "ben")
+
+
+class World:
+    """Ships of one scene, decided by one calibration, and what stewards say of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = LocalStorage(folder)
+        self.state = State(night_of={"s1": "2026-01-01"})
+        self.judgements: list[Judgement] = []
+        self.annotations: list[Annotation] = []
+
+    def region(self, held_out: float | None = None, **decision: object) -> str:
+        region_id = f"r{len(self.state.decisions):04d}"
+        made: Decision = make_decision(
+            make_region(region_id=region_id), **{"rule": "confident", "calibration": "c"} | decision
+        )
+        self.state.decisions[region_id] = made
+        if held_out is not None:
+            self.judgements.append(
+                Judgement(region_id=region_id, right=True, drawn=True, probability=held_out)
+            )
+        return region_id
+
+    def look(
+        self, region_id: str, *says: VerdictAction, planned: int = 1, purpose: str = "drawn"
+    ) -> None:
+        box = (1, 2, 5, 6)
+        item = ReviewItem(
+            region_id=region_id,
+            task_key="task",
+            tile_id="t1",
+            scene_id="s1",
+            window_px=(0, 0, 9, 9),
+            category="ship",
+            bbox_xyxy_px=box,
+            purpose=Purpose(purpose),
+            looks=planned,
+        )
+        self.state.review_items[review_item_id("task", region_id)] = item
+        for number, action in enumerate(says):
+            verdict = Verdict(
+                verdict_id=f"{region_id} {number}",
+                region_id=region_id,
+                tile_id="t1",
+                scene_id="s1",
+                task_key="task",
+                task_created_at="2026-01-01T00:00:00+00:00",
+                annotation_id=number,
+                annotator=STEWARDS[number],
+                decided_at="2026-01-02T00:00:00+00:00",
+                action=action,
+                category="ship" if action is ACCEPT else None,
+                bbox_xyxy_px=box,
+                seconds=None,
+            )
+            self.state.verdicts[verdict.verdict_id] = verdict
+
+    def is_in(self, region_id: str, source: str = "engine:confident") -> None:
+        box = (1, 2, 5, 6)
+        self.annotations.append(
+            Annotation(1, 1, region_id, 1, "ship", box, "", 16, box, 0.9, source, None, None)
+        )
+
+    def stated(self) -> Statement:
+        calibration = make_calibration(calibration_id="c", accept_at=0.8)
+        work = Work("calibrate", "2026-01-01", "0000", (Judgement, Calibration), "", ("c",))
+        run(self.store, work, ["c"], [Done("c", [*self.judgements, calibration])])
+        rules = ["unrecognized", {"rule": "uncertain", "at": 0.9}]
+        config = Config(preset="demo", raw="raw", store="store", route={"rules": rules})
+        dataset = Dataset((), tuple(self.annotations), (), {})
+        return make_statement(dataset, self.state, config, self.store, self.state.decisions)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A sample of 100 by the held-out, of which stewards find 86 right, and 301 unseen ships."""
+    world = World(tmp_path)
+    for number in range(90):
+        region_id = world.region(0.9, drawn=True)
+        world.look(region_id, ACCEPT if number < 81 else REJECT)
+    for number in range(10):  # in doubt now, by what their own verdicts have taught
+        doubtful = {"outcome": Outcome.REVIEW, "rule": "uncertain"}
+        region_id = world.region(0.85, drawn=True, **doubtful)
+        world.look(region_id, ACCEPT if number < 5 else REJECT)
+    for _ in range(10):  # accepted now, by what their own verdicts have taught
+        world.look(world.region(0.5, drawn=True), ACCEPT)
+    for _ in range(20):  # looked at for their worth, under another calibration
+        world.look(world.region(), REJECT, purpose="doubt")
+    for _ in range(300):
+        world.is_in(world.region())
+    puzzling = world.region(drawn=True)
+    world.look(puzzling, UNDECIDED)
+    world.is_in(puzzling)
+    return world
+
+
+def two_looked(world: World, regions: int, differ: int) -> list[str]:
+    doubtful = {"outcome": Outcome.REVIEW, "rule": "uncertain"}
+    ids = [world.region(**doubtful) for _ in range(regions)]
+    for number, region_id in enumerate(ids):
+        second = REJECT if number < differ else ACCEPT
+        world.look(region_id, ACCEPT, second, planned=2, purpose="doubt")
+    return ids
+
+
+def test_the_sample_is_by_the_held_out(world: World) -> None:
+    stated = world.stated()
+    (entry, of_ships) = stated.precision
+    assert (entry.category, of_ships.category) == (None, "ship")
+    assert (entry.audited, entry.right, entry.unseen) == (100, 86, 301)
+    assert (entry.undecided, entry.unmeasured) == (1, 0)
+    assert entry.precision == pytest.approx(0.86)
+    # The unseen are a sample, too.
+    assert (entry.low, entry.high) == pytest.approx(wilson(0.86, 1 / (1 / 100 + 1 / 301)))
+    assert stated.fresh and stated.fresh.right == 86
+
+
+def test_mistakes_of_stewards_are_allowed_for_and_so_is_what_is_not_known_of_them(
+    world: World,
+) -> None:
+    kept = two_looked(world, regions=40, differ=4)
+    for region_id in kept[4:]:
+        world.is_in(region_id, STEWARD)
+    stated = world.stated()
+    entry, error = stated.precision[0], error_from(4 / 40)
+    assert stated.steward_error == pytest.approx(error)
+    low, high = wilson(4 / 40, 40)
+    errors = (error, error_from(low), error_from(high))
+    # Nothing that contradicts the engine was looked at again yet.
+    correction = Correction(
+        *(lambda share, e=each: truly_right(share, e, again=0.0) for each in errors)
+    )
+    wanted = correction.interval(0.86, *wilson(0.86, 1 / (1 / 100 + 1 / 301)))
+    assert (entry.precision, entry.low, entry.high) == pytest.approx(wanted)
+    assert entry.precision > 0.86, "more was right than they found"
+    whole = stated.whole
+    assert whole and (whole.objects, whole.seen) == (337, 36)
+    assert 0.9 < whole.seen_precision < 1, "what both accept may be wrong all the same"
+
+
+def test_what_nobody_has_looked_at_any_of_is_told(world: World) -> None:
+    world.state.night_of["s2"] = "2026-01-02"
+    for region_id in [world.region() for _ in range(7)]:
+        of_later = world.state.decisions[region_id].model_copy(update={"scene_id": "s2"})
+        world.state.decisions[region_id] = of_later
+        world.is_in(region_id)
+    entry = world.stated().precision[0]
+    assert (entry.unseen, entry.unmeasured) == (308, 7)
+    assert entry.precision == pytest.approx(0.86)
