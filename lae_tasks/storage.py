@@ -44,11 +44,17 @@ class MissingObjectError(LaeError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as a listing shows it. `etag` changes whenever the content does."""
+    """An object as a listing shows it.
+
+    Attributes:
+        etag: Changes whenever the content does.
+        modified_at: When it was written by the store's clock, seconds since the epoch.
+    """
 
     key: str
     etag: str
     size_bytes: int
+    modified_at: float
 
 
 class Storage(Protocol):
@@ -174,7 +180,8 @@ class S3Storage:
             page = self._call("list_objects_v2", "", Prefix=self.prefix + prefix, **token)
             for entry in page.get("Contents", []):
                 key = entry["Key"].removeprefix(self.prefix)
-                yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"])
+                at = entry["LastModified"].timestamp()
+                yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"], at)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -189,7 +196,8 @@ class S3Storage:
             head = self._call("head_object", key)
         except MissingObjectError:
             return None
-        return ObjectInfo(key, head["ETag"].strip('"'), head["ContentLength"])
+        at = head["LastModified"].timestamp()
+        return ObjectInfo(key, head["ETag"].strip('"'), head["ContentLength"], at)
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""
@@ -316,7 +324,8 @@ class LocalStorage:
         if not path.is_file():
             return None
         facts = path.stat()
-        return ObjectInfo(key, f"{facts.st_size:x}-{facts.st_mtime_ns:x}", facts.st_size)
+        etag = f"{facts.st_size:x}-{facts.st_mtime_ns:x}"
+        return ObjectInfo(key, etag, facts.st_size, facts.st_mtime)
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""

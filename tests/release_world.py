@@ -36,7 +36,11 @@ class World:
     @property
     def config(self) -> Config:
         return Config(
-            preset="demo", raw=f"{self.store.uri}/raw", store=self.store.uri, vocabulary=CATEGORIES
+            preset="demo",
+            raw=f"{self.store.uri}/raw",
+            store=self.store.uri,
+            vocabulary=CATEGORIES,
+            release={"formats": ("coco", "odvg")},
         )
 
     def add_scene(self, seed: int) -> None:

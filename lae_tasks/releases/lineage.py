@@ -1,0 +1,42 @@
+"""Where an annotation comes from: which verdict or rule made it what it is."""
+
+from collections.abc import Callable
+
+from lae_tasks.contracts import Outcome, Verdict, VerdictAction
+from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.state import State
+
+
+def causes(state: State, objects: set[str]) -> Callable[[str], str]:
+    """Says of a region what makes it as it is in a release, or keeps it out.
+
+    Args:
+        state: What the release was made of.
+        objects: Ids of the regions that are in.
+    """
+    held = fold_verdicts(state.verdicts.values())
+
+    def cause(region_id: str) -> str:
+        verdict, decision = held.get(region_id), state.decisions.get(region_id)
+        if verdict:
+            return of_verdict(verdict)
+        if decision is None or region_id not in state.regions:
+            return "its region is gone: the night ran again"
+        by = f"rule {decision.rule}, {decision.confidence:g} by {decision.calibration}"
+        if decision.outcome is Outcome.ACCEPT and region_id not in objects:
+            return "a steward's object takes its place"
+        return by if decision.outcome is Outcome.ACCEPT else f"{decision.outcome} by {by}"
+
+    return cause
+
+
+def rejected_by_stewards(state: State) -> set[str]:
+    """Ids of the regions that stewards reject."""
+    held = fold_verdicts(state.verdicts.values())
+    return {key for key, said in held.items() if said.action is VerdictAction.REJECT}
+
+
+def of_verdict(verdict: Verdict) -> str:
+    """A verdict in a few words."""
+    when = verdict.decided_at[:16].replace("T", " ")
+    return f"{verdict.action} by {verdict.annotator} on {when} (verdict {verdict.verdict_id})"
