@@ -54,15 +54,16 @@ def own_style(html: str) -> str:
     return page.replace("</head>", f"{style}</head>", 1).replace("<body>", f"<body>{back}", 1)
 
 
-def index_page(digest: str, rows: Sequence[tuple[str, str, bool, str]]) -> str:
+def index_page(digest: str, rows: Sequence[tuple[str, str, bool, str, bool]]) -> str:
     """The report's first page.
 
     Args:
         digest: Digest of the dataset.
-        rows: Table, rule, whether it is met, and what was found.
+        rows: Table, rule, whether it is met, what was found, and whether it only warns.
     """
-    failed = sum(not passed for _, _, passed, _ in rows)
+    failed = sum(not (passed or only_warns) for _, _, passed, _, only_warns in rows)
+    warned = sum(only_warns and not passed for _, _, passed, _, only_warns in rows)
     style = _load("data_docs.css.jinja")
     return template("data_docs.jinja").render(
-        digest=digest, rows=rows, failed=failed, style=Markup(style)
+        digest=digest, rows=rows, failed=failed, warned=warned, style=Markup(style)
     )

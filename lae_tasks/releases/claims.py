@@ -92,18 +92,20 @@ class Claim:
 
 @contextmanager
 def claim(
-    store: Storage, *, dead_after_s: float = DEAD_AFTER_S, wait_s: float = WAIT_S
+    store: Storage, *, dead_after_s: float | None = None, wait_s: float = WAIT_S
 ) -> Iterator[Claim]:
     """Waits until nobody else publishes, and clears up after those who died.
 
     Args:
         store: Where releases go.
-        dead_after_s: After how long a claim that is not written anew has a dead publisher.
+        dead_after_s: After how long a claim that is not written anew has a dead publisher; by
+            default `DEAD_AFTER_S`.
         wait_s: How long to wait for others.
 
     Raises:
         TransientError: If others were at it for too long.
     """
+    dead_after_s = DEAD_AFTER_S if dead_after_s is None else dead_after_s
     deadline = time.monotonic() + wait_s
     held = _try(store, dead_after_s)
     while held is None:

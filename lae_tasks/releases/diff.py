@@ -84,7 +84,7 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda _: ""
     """Compares two releases.
 
     Args:
-        old: The one before; None before the first.
+        old: The one before; None before the first, of which no objects are told.
         new: The one after it.
         cause: Says of a region whose object changed which verdict or rule that comes from.
     """
@@ -100,8 +100,9 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda _: ""
         categories_added=sorted(names[1] - names[0]),
         categories_removed=sorted(names[0] - names[1]),
     )
-    for row in _changed(before, new):
-        _tell(row, diff, cause(row["region_id"]))
+    if old:
+        for row in _changed(old, new):
+            _tell(row, diff, cause(row["region_id"]))
     return diff
 
 

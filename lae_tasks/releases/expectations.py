@@ -237,22 +237,25 @@ def _edges(boxes: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def _masks(rles: pa.ChunkedArray, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Of each mask its box (x0, y0, x1, y1) and area in its image, (n, 5); NaN where it has none.
+    """Of each mask its box (x0, y0, x1, y1) and area in its image, (n, 5); what its runs say.
 
-    What the runs say is asked, nothing is drawn.
+    NaN where there is no such image, and an area of -1 where the runs are none.
     """
-    sizes = frame[["image_height", "image_width"]].fillna(0).to_numpy(dtype=np.int64).tolist()
+    sizes = frame[["image_height", "image_width"]].fillna(0).to_numpy(dtype=np.int64)
     found = np.full((len(frame), 5), np.nan)
     for start in range(0, len(frame), _AT_ONCE):
         texts = rles.slice(start, _AT_ONCE).to_pylist()
-        masks = [
-            {"size": size, "counts": (text or "").encode()}
-            for size, text in zip(sizes[start : start + _AT_ONCE], texts, strict=True)
-        ]
-        part = found[start : start + len(masks)]
-        part[:, :4] = coco_mask.toBbox(masks)
-        part[:, 2:4] += part[:, :2]
-        part[:, 4] = coco_mask.area(masks)
+        part, of_part = found[start : start + len(texts)], sizes[start : start + len(texts)]
+        has_image = (of_part > 0).all(axis=1)
+        # pycocotools divides by the height, and reads on where the last run is not ended.
+        sound = np.array([bool(text) and ord(text[-1]) - 48 < 32 for text in texts], dtype=bool)
+        rows = np.flatnonzero(has_image & sound)
+        masks = [{"size": of_part[n].tolist(), "counts": texts[n].encode()} for n in rows.tolist()]
+        if masks:
+            boxes = coco_mask.toBbox(masks)
+            part[rows, :2], part[rows, 2:4] = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+            part[rows, 4] = coco_mask.area(masks)
+        part[has_image & ~sound, 4] = -1
     return found
 
 

@@ -31,6 +31,7 @@ from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
 from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
 from lae_tasks.releases.diff import Diff, diff_datasets, next_version
+from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
 from lae_tasks.releases.lineage import causes, rejected_by_stewards
 from lae_tasks.releases.manifest import (
@@ -131,7 +132,9 @@ def _publish(
     statement = make_statement(dataset, state, config, store, _since(parent, state))
     mixes = _mixes(dataset, diff.scenes_added)
     gates = make_gates(config, statement, mixes, parent, len(diff.removed))
-    report = validate(dataset, store, digest, gates, before, rejected_by_stewards(state))
+    checked = _checked(parent, before)
+    rejected = rejected_by_stewards(state)
+    report = validate(dataset, store, digest, gates, before, rejected, checked)
     report.require()
     write(source, formats, root)
     draft = _draft(dataset, diff, report, config, parent, published, state, statement)
@@ -210,6 +213,17 @@ def _draft(
         validation_key=report.key,
         files=(),
     )
+
+
+def _checked(parent: ReleaseManifest | None, before: Dataset | None) -> dict[str, StoredImage]:
+    """The images that were validated for the release before."""
+    if parent is None or before is None:
+        return {}
+    size_of = {file.key: file.size_bytes for file in parent.files}
+    return {
+        image.key: StoredImage(image.sha256, size_of[image.key], image.width_px, image.height_px)
+        for image in before.images
+    }
 
 
 def _since(parent: ReleaseManifest | None, state: State) -> set[str]:

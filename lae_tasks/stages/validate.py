@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -103,6 +104,7 @@ def validate(
     gates: Sequence[Gate] = (),
     before: Dataset | None = None,
     rejected: Collection[str] = (),
+    checked: Mapping[str, StoredImage] = MappingProxyType({}),
 ) -> ValidationReport:
     """Checks a dataset and writes the report.
 
@@ -113,11 +115,12 @@ def validate(
         gates: What is asked of the figures that it states of itself.
         before: The release before; None for the first.
         rejected: Ids of the regions that stewards have rejected.
+        checked: Images that were read for the release before, by key.
 
     Returns:
         The outcome; `require()` raises if something failed that is no mere warning.
     """
-    stored = inspect_images(dataset, store)
+    stored = inspect_images(dataset, store, checked)
     found = tables(Subject(dataset, before, rejected, stored, gates))
     results = _run(found)
     says = {gate.rule: gate.says for gate in gates}
@@ -140,12 +143,27 @@ def validate(
     return report
 
 
-def inspect_images(dataset: Dataset, store: Storage) -> dict[str, StoredImage]:
-    """Reads and hashes the images of a dataset; by key, without those that are not there."""
+def inspect_images(
+    dataset: Dataset, store: Storage, checked: Mapping[str, StoredImage]
+) -> dict[str, StoredImage]:
+    """Reads and hashes the images of a dataset; by key, without those that are not there.
+
+    Args:
+        dataset: Whose images.
+        store: Where they are.
+        checked: Those that were read for the release before: of these only the size is looked at.
+    """
     keys = sorted({image.key for image in dataset.images})
+    there = {info.key: info.size_bytes for info in store.list("images/")} if checked else {}
+    found = {
+        key: checked[key]
+        for key in keys
+        if key in checked and there.get(key) == checked[key].size_bytes
+    }
+    new = [key for key in keys if key not in found]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = zip(keys, pool.map(lambda key: _inspect(store, key), keys), strict=True)
-        return {key: image for key, image in found if image}
+        read = zip(new, pool.map(lambda key: _inspect(store, key), new), strict=True)
+        return found | {key: image for key, image in read if image}
 
 
 def _inspect(store: Storage, key: str) -> StoredImage | None:
@@ -226,5 +244,5 @@ def _write_docs(store: Storage, report: ValidationReport, results: Mapping[str, 
         document = ValidationResultsPageRenderer().render(result)
         page = own_style(view.render(document))
         store.write(f"{folder}{table}.html", page.encode())
-    rows = [(c.table, c.rule, c.passed, c.detail) for c in report.checks]
+    rows = [(c.table, c.rule, c.passed, c.detail, c.only_warns) for c in report.checks]
     store.write(report.key, index_page(report.digest, rows).encode())
