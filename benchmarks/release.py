@@ -4,7 +4,7 @@
 
 From made-up records, 50 to an image of 1024 px, all of scenes with a place on the ground, 25 images
 each: `publish` with all that it does once the records are put together, which is splits, tables and
-digest, validation, all default formats, card and metadata, upload and manifest. Then once more, with
+digest, validation, default formats, card and metadata, upload and manifest. Then once more, with
 another category for one object in a hundred. Images are by reference: all are the same one. Each
 size runs in a process of its own.
 
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +244,7 @@ def main(counts: list[int]) -> None:
     table.add_row("peak", *(f"{each.peak_mb:,.0f} MB" for each in results))
     table.add_row("of that, made-up records", *(f"{each.made_mb:,.0f} MB" for each in results))
     console.print(table)
-    for one, other in zip(results, results[1:], strict=False):
+    for one, other in pairwise(results):
         for step in ("all", "again: all"):
             grown = math.log(other.steps[step] / one.steps[step])
             console.print(
