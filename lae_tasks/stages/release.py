@@ -21,15 +21,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from lae_tasks.config import Config
 from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
-from lae_tasks.formats import card, pictures, reliability
+from lae_tasks.formats import about
 from lae_tasks.formats.writing import TABLES, Source, write, written
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
-from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
+from lae_tasks.releases.dataset import Dataset, ReleaseImage
 from lae_tasks.releases.diff import Diff, diff_datasets, next_version
 from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
@@ -56,7 +54,6 @@ from lae_tasks.tables import sha256_of
 logger = logging.getLogger(__name__)
 
 STAGE = "release"
-DIFF_PATH = "diff.json"
 
 _ATTEMPTS = 20
 #: What holds the images a second time has no second copy of that.
@@ -138,7 +135,7 @@ def _publish(
     report.require()
     write(source, formats, root)
     draft = _draft(dataset, diff, report, config, parent, published, state, statement)
-    _write_about(root, draft, dataset, config, diff, store)
+    about.write(root, draft, dataset, config, diff, store, state)
     files = [
         *(each for each in _local_files(root, is_data=False) if not _is_table(each.path)),
         *files,
@@ -243,33 +240,6 @@ def _mixes(dataset: Dataset, new: Collection[str]) -> tuple[dict[str, int], dict
         return None
     old = {image.scene_id for image in dataset.images}.difference(new)
     return dataset.objects_by_category(old), dataset.objects_by_category(new)
-
-
-def _write_about(
-    root: Path,
-    draft: ReleaseManifest,
-    dataset: Dataset,
-    config: Config,
-    diff: Diff,
-    store: Storage,
-) -> None:
-    """Writes the files that tell of the release: its diff, its card, and the card's pictures."""
-    (root / "card").mkdir()
-    (root / DIFF_PATH).write_bytes(diff.encode(draft.parent))
-    samples = []
-    for number, image in enumerate(pictures.sample_images(dataset), start=1):
-        path = f"card/sample-{number}.png"
-        (root / path).write_bytes(pictures.render(dataset, image, store))
-        samples.append(card.Picture(path, f"{image.scene_key}, window {image.window_px}"))
-    if draft.reliability:
-        (root / card.RELIABILITY_PATH).write_bytes(reliability.render(draft.reliability))
-    sources = dataset.annotations.table.select(["region_id", "source"])
-    decided = pc.count_distinct(
-        sources.filter(pc.equal(sources["source"], STEWARD))["region_id"]
-    ).as_py()
-    changes = diff.by_category() if draft.parent else {}
-    told = card.render(draft, config.release, samples, changes, decided)
-    (root / card.PATH).write_bytes(told)
 
 
 def _is_table(path: str) -> bool:
