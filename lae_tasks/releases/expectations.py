@@ -252,7 +252,8 @@ def _masks(rles: pa.ChunkedArray, frame: pd.DataFrame) -> npt.NDArray[np.float64
         part = found[start : start + len(masks)]
         part[:, :4] = coco_mask.toBbox(masks)
         part[:, 2:4] += part[:, :2]
-        part[:, 4] = coco_mask.area(masks)
+        # One by one: pycocotools 2.0.11 cannot count more than 255 masks here.
+        part[:, 4] = [coco_mask.area(mask) for mask in masks]
     return found
 
 
