@@ -115,19 +115,23 @@ def open_storage(uri: str, client: Any = None) -> Storage:
     """Opens the storage at a URI.
 
     Args:
-        uri: `s3://bucket/prefix`, or a local folder (plain path or `file://`).
+        uri: `s3://bucket/prefix`, a local folder, or `https://…` of a copy, which is only read.
         client: A boto3 S3 client; by default one is made from the environment.
 
     Raises:
         ConfigError: If the scheme is not supported.
     """
-    scheme, _, rest = uri.partition("://") if "://" in uri else ("file", "", uri)
-    if scheme == "file":
-        return LocalStorage(Path(unquote(rest) if "://" in uri else rest))
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file" or "://" not in uri:
+        return LocalStorage(Path(unquote(rest) if rest else uri))
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Storage(bucket, prefix.strip("/"), client or s3_client())
-    raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix or a local folder")
+    if scheme in ("http", "https"):
+        from lae_tasks.http_storage import HttpStorage  # which imports this module
+
+        return HttpStorage(uri)
+    raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix, https://… or a local folder")
 
 
 def s3_client(**overrides: Any) -> Any:

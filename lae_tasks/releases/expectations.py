@@ -254,7 +254,8 @@ def _masks(rles: pa.ChunkedArray, frame: pd.DataFrame) -> npt.NDArray[np.float64
         if masks:
             boxes = coco_mask.toBbox(masks)
             part[rows, :2], part[rows, 2:4] = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-            part[rows, 4] = coco_mask.area(masks)
+            # One by one: pycocotools 2.0.11 cannot count more than 255 masks here.
+            part[rows, 4] = [coco_mask.area(mask) for mask in masks]
         part[has_image & ~sound, 4] = -1
     return found
 

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from lae_tasks.contracts import Record, Score, first_problem
-from lae_tasks.errors import ContractError, LaeError
+from lae_tasks.errors import ConfigError, ContractError, LaeError
 from lae_tasks.storage import MissingObjectError, Storage
 
 RELEASE_SCHEMA_VERSION = 2
@@ -287,12 +287,19 @@ def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
     try:
         return ReleaseManifest.model_validate_json(store.read(key))
     except MissingObjectError as error:
-        known = ", ".join(list_versions(store)[-5:]) or "none"
-        raise NoReleaseError(f"{store.uri} has no release {version}; there are: {known}") from error
+        raise NoReleaseError(f"{store.uri} has no release {version}{_known(store)}") from error
     except ValidationError as error:
         raise ContractError(
             f"{store.uri}/{key}: not a release's manifest: {first_problem(error)}"
         ) from error
+
+
+def _known(store: Storage) -> str:
+    """The newest versions, for a message; nothing of a mirror, which cannot be listed."""
+    try:
+        return f"; there are: {', '.join(list_versions(store)[-5:]) or 'none'}"
+    except ConfigError:
+        return "; `latest` is the newest one"
 
 
 def latest_version(store: Storage) -> str | None:
