@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -69,6 +68,7 @@ class Measured:
 
     count: int
     steps: dict[str, float] = field(default_factory=dict)
+    peaks_mb: dict[str, float] = field(default_factory=dict)
     prefix: str = ""
     peak_mb: float = 0.0
     made_mb: float = 0.0
@@ -77,10 +77,23 @@ class Measured:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Adds what the block takes."""
-        start = time.perf_counter()
+        step, start = self.prefix + step, time.perf_counter()
+        if not step.endswith("all"):
+            self._reset_peak()
         yield
-        step = self.prefix + step
         self.steps[step] = self.steps.get(step, 0.0) + time.perf_counter() - start
+        self.peaks_mb[step] = max(self.peaks_mb.get(step, 0.0), self._peak())
+
+    def _peak(self) -> float:
+        """The most memory since the last reset, in MB; the most of all is kept."""
+        status = Path("/proc/self/status").read_text()
+        now = int(status.split("VmHWM:")[1].split()[0]) / 1024
+        self.peak_mb = max(self.peak_mb, now)
+        return now
+
+    def _reset_peak(self) -> None:
+        self._peak()
+        Path("/proc/self/clear_refs").write_text("5")
 
     def watch(self, name: str) -> None:
         """Times a function that `publish` calls."""
@@ -173,7 +186,7 @@ def measure(count: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         store = open_storage(f"{folder}/store")
         dataset = made_up(count, store)
-        found.made_mb = _peak_mb()
+        found.made_mb = found._peak()
         config = Config(preset="demo", raw=f"{folder}/raw", store=store.uri)
         for name in _STEPS:
             found.watch(name)
@@ -186,7 +199,6 @@ def measure(count: int) -> Measured:
                 result = release.publish(State, config, store)
             assert result.manifest.counts["annotations"] == count
         assert result.manifest.diff["relabelled"] == len(range(0, count, 100))
-        found.peak_mb = _peak_mb()
         if count <= PEER_UP_TO:
             first = read_release(store, "v1.0.0")
             compare_with_peer(found, dataset, store, first.file(coco.PATH).key)
@@ -211,7 +223,8 @@ def compare_with_peer(found: Measured, dataset: Dataset, store: Storage, key: st
     with tempfile.TemporaryDirectory() as folder, found.timed("coco alone"):
         write(source, ["coco"], Path(folder))
     ours = json.loads(store.read(key))
-    before = _peak_mb()
+    found._reset_peak()
+    before = found._peak()
     with found.timed("peer"):
         whole = {
             "info": ours["info"],
@@ -223,12 +236,14 @@ def compare_with_peer(found: Measured, dataset: Dataset, store: Storage, key: st
             ],
         }
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
-    found.peer_mb = _peak_mb() - before
+    found.peer_mb = found.peaks_mb["again: peer"] - before
     assert json.loads(text) == ours
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _told(found: Measured, step: str) -> str:
+    if step not in found.steps:
+        return ""
+    return f"{found.steps[step]:.1f} s, {found.peaks_mb[step]:,.0f} MB"
 
 
 def main(counts: list[int]) -> None:
@@ -240,7 +255,7 @@ def main(counts: list[int]) -> None:
             results.append(pool.apply(measure, (count,)))
     table = Table("step", *(f"{each.count:,}" for each in results))
     for step in results[-1].steps | results[0].steps:
-        table.add_row(step, *(f"{each.steps.get(step, math.nan):.1f} s" for each in results))
+        table.add_row(step, *(_told(each, step) for each in results))
     table.add_row("peak", *(f"{each.peak_mb:,.0f} MB" for each in results))
     table.add_row("of that, made-up records", *(f"{each.made_mb:,.0f} MB" for each in results))
     console.print(table)

@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lae_tasks.releases.dataset import Dataset
+from lae_tasks.releases.dataset import Annotations, Dataset
 from lae_tasks.releases.manifest import RELEASE_SCHEMA_VERSION, ReleaseManifest, version_number
 
 FIRST_VERSION = "v1.0.0"
@@ -76,19 +76,19 @@ class Diff:
         return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-#: Of an object that both sides have and of which nothing differs.
-Cause = Callable[[str], str]
+#: Says of a region, and whether the new release has it, which verdict or rule that comes from.
+Cause = Callable[[str, bool], str]
 
 
-def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda _: "") -> Diff:
+def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda *_: "") -> Diff:
     """Compares two releases.
 
     Args:
         old: The one before; None before the first, of which no objects are told.
         new: The one after it.
-        cause: Says of a region whose object changed which verdict or rule that comes from.
+        cause: Says of a region whose object changed, and whether it is in now, where that comes from.
     """
-    before = old or Dataset((), new.annotations.of(()), ())
+    before = old or Dataset((), Annotations.of(()), ())
     images = [{each.tile_id for each in side.images} for side in (before, new)]
     scenes = [{each.scene_id for each in side.images} for side in (before, new)]
     names = [{each.name for each in side.categories} for side in (before, new)]
@@ -101,16 +101,38 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda _: ""
         categories_removed=sorted(names[0] - names[1]),
     )
     if old:
-        for row in _changed(old, new):
-            _tell(row, diff, cause(row["region_id"]))
+        for row in sorted(_changed(old, new), key=lambda row: str(row["region_id"])):
+            _tell(row, diff, cause(row["region_id"], row["category_new"] is not None))
     return diff
 
 
-def _changed(old: Dataset, new: Dataset) -> list[dict[str, Any]]:
-    """The objects that differ, by region id: both sides' values, and whether a mask differs.
+def _changed(old: Dataset, new: Dataset) -> Iterator[dict[str, Any]]:
+    """The objects that differ: both sides' values, and whether a mask differs.
 
-    Columns are joined, not objects: of a million, few differ.
+    Columns are joined, not objects: of a million, few differ. And a part of the regions at a time,
+    by the last character of their ids, as a join takes several times the memory of its tables.
     """
+    sides = [_with_tiles(side) for side in (old, new)]
+    ends = [pc.utf8_slice_codeunits(side["region_id"], -1) for side in sides]
+    for end in sorted({*pc.unique(ends[0]).to_pylist(), *pc.unique(ends[1]).to_pylist()}):
+        parts = [side.filter(pc.equal(its, end)) for side, its in zip(sides, ends, strict=True)]
+        yield from _changed_of(*parts)
+
+
+def _with_tiles(side: Dataset) -> pa.Table:
+    """What is compared of each annotation, and the tile that it is on."""
+    tile_of = {image.image_id: image.tile_id for image in side.images}
+    ids = pa.array(tile_of, pa.int64())
+    tiles = pa.array(tile_of.values(), pa.string())
+    table = side.annotations.table
+    places = pc.index_in(table["image_id"], ids)
+    return table.select(_COMPARED).append_column("tile_id", pc.take(tiles, places.combine_chunks()))
+
+
+_COMPARED = ["region_id", "category", "bbox_scene_xyxy_px", "score", "source", "mask_rle"]
+
+
+def _changed_of(old: pa.Table, new: pa.Table) -> list[dict[str, Any]]:
     sides = [_objects(side) for side in (old, new)]
     both = sides[0].join(sides[1], "region_id", join_type="full outer", right_suffix="_new")
     same = pa.scalar(True)
@@ -120,17 +142,14 @@ def _changed(old: Dataset, new: Dataset) -> list[dict[str, Any]]:
     masks = _other_masks(old, new)
     found = both.filter(pc.or_(pc.invert(same), pc.is_in(both["region_id"], masks)))
     with_mask = set(masks.to_pylist())
-    rows = found.sort_by("region_id").to_pylist()
-    return [row | {"other_mask": row["region_id"] in with_mask} for row in rows]
+    return [row | {"other_mask": row["region_id"] in with_mask} for row in found.to_pylist()]
 
 
-def _objects(side: Dataset) -> pa.Table:
+def _objects(table: pa.Table) -> pa.Table:
     """One row for each object: its values are the same on every image."""
-    table = side.annotations.table
     boxes = table["bbox_scene_xyxy_px"].combine_chunks()
-    edges = pc.list_flatten(boxes)
+    edges, count = pc.list_flatten(boxes), len(boxes)
     # A join takes no lists; a text of them is compared as well.
-    count = len(boxes)
     parts = [
         pc.cast(edges.take(pa.array(range(place, 4 * count, 4), pa.int64())), pa.string())
         for place in range(4)
@@ -150,19 +169,11 @@ def _objects(side: Dataset) -> pa.Table:
     )
 
 
-def _other_masks(old: Dataset, new: Dataset) -> pa.Array:
+def _other_masks(old: pa.Table, new: pa.Table) -> pa.Array:
     """Regions with another mask on an image that both sides have: new images alone move nothing."""
-    sides = []
-    for side in (old, new):
-        tiles = pa.table(
-            {
-                "image_id": pa.array([each.image_id for each in side.images], pa.int64()),
-                "tile_id": pa.array([each.tile_id for each in side.images], pa.string()),
-            }
-        )
-        masks = side.annotations.table.select(["image_id", "region_id", "mask_rle"])
-        sides.append(masks.join(tiles, "image_id", join_type="inner").drop_columns("image_id"))
-    both = sides[0].join(sides[1], ["tile_id", "region_id"], join_type="inner", right_suffix="_new")
+    keys = ["tile_id", "region_id"]
+    sides = [side.select([*keys, "mask_rle"]) for side in (old, new)]
+    both = sides[0].join(sides[1], keys, join_type="inner", right_suffix="_new")
     differ = both.filter(pc.not_equal(both["mask_rle"], both["mask_rle_new"]))
     return pc.unique(differ["region_id"])
 

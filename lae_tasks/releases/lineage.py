@@ -7,23 +7,22 @@ from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.state import State
 
 
-def causes(state: State, objects: set[str]) -> Callable[[str], str]:
-    """Says of a region what makes it as it is in a release, or keeps it out.
+def causes(state: State) -> Callable[[str, bool], str]:
+    """Says of a region, and whether it is in a release, what makes it so.
 
     Args:
         state: What the release was made of.
-        objects: Ids of the regions that are in.
     """
     held = fold_verdicts(state.verdicts.values())
 
-    def cause(region_id: str) -> str:
+    def cause(region_id: str, is_in: bool) -> str:
         verdict, decision = held.get(region_id), state.decisions.get(region_id)
         if verdict:
             return of_verdict(verdict)
         if decision is None or region_id not in state.regions:
             return "its region is gone: the night ran again"
         by = f"rule {decision.rule}, {decision.confidence:g} by {decision.calibration}"
-        if decision.outcome is Outcome.ACCEPT and region_id not in objects:
+        if decision.outcome is Outcome.ACCEPT and not is_in:
             return "a steward's object takes its place"
         return by if decision.outcome is Outcome.ACCEPT else f"{decision.outcome} by {by}"
 

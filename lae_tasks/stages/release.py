@@ -124,8 +124,7 @@ def _publish(
     if parent and (parent.digest, parent.formats) == (digest, formats):
         _finish(store, parent)
         return ReleaseResult(parent.version, digest, False, parent)
-    objects = set(dataset.annotations.column("region_id").to_pylist())
-    diff = diff_datasets(before, dataset, causes(state, objects))
+    diff = diff_datasets(before, dataset, causes(state))
     statement = make_statement(dataset, state, config, store, _since(parent, state))
     mixes = _mixes(dataset, diff.scenes_added)
     gates = make_gates(config, statement, mixes, parent, len(diff.removed))

@@ -62,12 +62,12 @@ def test_before_the_first_there_is_nothing():
 
 
 def test_added_and_removed_with_their_cause():
-    diff = diff_datasets(release(A), release(B), {"a": "no ship", "b": "rule sure"}.__getitem__)
+    diff = diff_datasets(release(A), release(B), lambda key, is_in: f"{key} {is_in}")
     box = [5, 5, 4, 4]
-    added = {"region_id": "b", "category": "plane", "bbox_scene": box, "cause": "rule sure"}
+    added = {"region_id": "b", "category": "plane", "bbox_scene": box, "cause": "b True"}
     assert diff.added == [added]
     (removed,) = diff.removed
-    assert (removed["region_id"], removed["cause"]) == ("a", "no ship")
+    assert (removed["region_id"], removed["cause"]) == ("a", "a False")
     assert diff.by_category() == {"plane": {"added": 1}, "ship": {"removed": 1}}
 
 
