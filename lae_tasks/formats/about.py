@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lae_tasks.config import Config
-from lae_tasks.formats import card, pictures, reliability, report, stac
+from lae_tasks.formats import card, croissant, pictures, reliability, report, stac
 from lae_tasks.formats.figures import objects_of
 from lae_tasks.formats.funnel import make_funnel
 from lae_tasks.formats.scenes import scenes_of
@@ -55,6 +55,7 @@ def write(
     subject = report.Subject(manifest, dataset, objects, scenes, funnel, diff, config, samples)
     (root / report.PATH).write_bytes(report.render(subject))
     stac.write(root, manifest, scenes)
+    croissant.write(root, manifest, config.release)
 
 
 def _samples(root: Path, dataset: Dataset, store: Storage) -> list[tuple[card.Picture, bytes]]:
