@@ -86,7 +86,7 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda *_: "
     Args:
         old: The one before; None before the first, of which no objects are told.
         new: The one after it.
-        cause: Says of a region whose object changed, and whether it is in now, where that comes from.
+        cause: Says where the change of a region comes from, which is in now or not.
     """
     before = old or Dataset((), Annotations.of(()), ())
     images = [{each.tile_id for each in side.images} for side in (before, new)]
