@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lae_tasks.errors import ConfigError, ConflictError, TransientError
+from lae_tasks.errors import ConfigError, ConflictError, ContractError, TransientError
 from lae_tasks.releases.manifest import (
     LATEST_KEY,
     folder,
@@ -47,33 +47,52 @@ def _yanked_key(version: str) -> str:
 
 def read_yanked(store: Storage, version: str) -> Yanked | None:
     """Why a version is yanked; None if it is not."""
+    key = _yanked_key(version)
     try:
-        told = json.loads(store.read(_yanked_key(version)))
+        told = json.loads(store.read(key))
+        return Yanked(version, str(told["reason"]), str(told["at"]))
     except MissingObjectError:
         return None
-    return Yanked(version, str(told["reason"]), str(told["at"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContractError(f"{store.uri}/{key}: does not tell of a yanked version") from error
 
 
 def yank(store: Storage, version: str, reason: str) -> Yanked:
-    """Marks a version; `latest` goes back to the newest one that is not yanked, if it was this.
+    """Marks a version; `latest` goes back to one that is not yanked, if it was this.
 
-    Nothing is deleted: who has pinned the version still gets it, with the reason.
+    That is the newest of the older ones, else the newest of all. Nothing is deleted: who has pinned
+    the version still gets it, with the reason.
 
     Raises:
         NoReleaseError: If there is no such version.
-        ConfigError: If it is the only one that is left.
+        ConfigError: If it is the only one that is left, or the store cannot be written.
     """
     version = read_release(store, version).version
-    others = [other for other in list_versions(store) if other != version]
-    left = [other for other in others if read_yanked(store, other) is None]
-    is_latest = latest_version(store) == version
-    if is_latest and not left:
+    if latest_version(store) == version and not _instead_of(store, version):
         raise ConfigError(f"{version} is the only release that is not yanked; publish another one")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     store.write(_yanked_key(version), (json.dumps({"reason": reason, "at": at}) + "\n").encode())
-    if is_latest:
-        _set_latest(store, left[-1], [version])
+    _leave(store, version)
     return Yanked(version, reason, at)
+
+
+def _instead_of(store: Storage, version: str) -> str | None:
+    """The version that `latest` goes to if this one is yanked; None if none is left."""
+    others = [other for other in list_versions(store) if other != version]
+    left = [other for other in others if read_yanked(store, other) is None]
+    older = [other for other in left if version_number(other) < version_number(version)]
+    among = older or left
+    return among[-1] if among else None
+
+
+def _leave(store: Storage, version: str) -> None:
+    """Points LATEST to another version, if it names this one, which was yanked."""
+
+    def left(text: str) -> str | None:
+        other = _instead_of(store, version) if text.split("\n")[0] == version else None
+        return _pointing(other, [version, *_named(text)]) if other else None
+
+    _replace(store, left)
 
 
 def roll_back(store: Storage, version: str) -> str:
@@ -92,15 +111,20 @@ def roll_back(store: Storage, version: str) -> str:
     before = latest_version(store)
     if before == version:
         raise ConfigError(f"{version} is the latest already")
-    _set_latest(store, version, list_versions(store))
+    published = list_versions(store)
+    _replace(store, lambda text: _pointing(version, [*published, *_named(text)]))
     return before or ""
 
 
-def _set_latest(store: Storage, version: str, instead_of: Iterable[str]) -> None:
-    """Points LATEST to a version, so that none of the others takes its place by itself."""
+def _pointing(version: str, instead_of: Iterable[str]) -> str:
+    """LATEST for a version, so that none of the others takes its place by itself."""
     newest = max([version, *instead_of], key=version_number)
-    rolled_back = f"{_ROLLED_BACK}{newest}\n" if newest != version else ""
-    _replace(store, lambda _: f"{version}\n{rolled_back}")
+    return f"{version}\n" + (f"{_ROLLED_BACK}{newest}\n" if newest != version else "")
+
+
+def _named(text: str) -> list[str]:
+    """The versions that LATEST names: that which it means, and that it was rolled back from."""
+    return [line.removeprefix(_ROLLED_BACK) for line in text.split("\n") if line]
 
 
 def move_latest(store: Storage, version: str) -> None:
@@ -112,13 +136,13 @@ def move_latest(store: Storage, version: str) -> None:
         return
 
     def moved(text: str) -> str | None:
-        lines = text.split("\n")
-        back_from = [line.removeprefix(_ROLLED_BACK) for line in lines if _ROLLED_BACK in line]
-        newest = [version_number(each) for each in (lines[0], *back_from) if each]
-        is_newer = all(version_number(version) > each for each in newest)
-        return f"{version}\n" if is_newer else None
+        newer = (version_number(version) > version_number(each) for each in _named(text))
+        return f"{version}\n" if all(newer) else None
 
     _replace(store, moved)
+    # Who yanks it meanwhile looks at LATEST after the mark is written: one of the two sees both.
+    if read_yanked(store, version):
+        _leave(store, version)
 
 
 def _replace(store: Storage, change: Callable[[str], str | None]) -> None:

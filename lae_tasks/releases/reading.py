@@ -9,6 +9,7 @@ for image, annotations in release.by_image(split="train"):
 
 import hashlib
 import io
+import logging
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -31,8 +32,12 @@ from lae_tasks.releases.dataset import (
     annotations_of,
     by_image,
 )
-from lae_tasks.releases.manifest import ReleaseManifest, read_release
+from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, read_release
+from lae_tasks.releases.marks import read_yanked
 from lae_tasks.storage import Storage, open_storage
+from lae_tasks.tables import sha256_of
+
+logger = logging.getLogger(__name__)
 
 
 class Release:
@@ -63,6 +68,7 @@ class Release:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "annotations.parquet"
             self._store.download(file.key, path)
+            _require_digest(self._store, file, sha256_of(path))
             # Without threads: see `lae_tasks.tables`.
             with pq.ParquetFile(path, pre_buffer=False) as table:
                 for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
@@ -85,7 +91,7 @@ class Release:
             return np.asarray(file.convert("RGB"))
 
     def _table(self, path: str) -> pa.BufferReader:
-        return _table(self._store, self.manifest, path)
+        return read_whole(self._store, self.manifest, path)
 
 
 def load_release(uri: str, version: str = "latest") -> Release:
@@ -93,13 +99,17 @@ def load_release(uri: str, version: str = "latest") -> Release:
 
     Args:
         uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder.
-        version: `v1.4.0` or `latest`.
+        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log.
 
     Raises:
         NoReleaseError: If there is no such release.
+        ContractError: What is read of it is not what was published.
     """
     store = open_storage(uri)
-    return Release(store, read_release(store, version))
+    manifest = read_release(store, version)
+    if yanked := read_yanked(store, manifest.version):
+        logger.warning("%s was yanked at %s: %s", yanked.version, yanked.at, yanked.reason)
+    return Release(store, manifest)
 
 
 def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
@@ -107,13 +117,21 @@ def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
     if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
         return None
     release = Release(store, manifest)
-    annotations = tables.read_annotations(_table(store, manifest, tables.ANNOTATIONS_PATH))
+    annotations = tables.read_annotations(read_whole(store, manifest, tables.ANNOTATIONS_PATH))
     return Dataset(release.images, annotations, release.categories, manifest.left_out)
 
 
-def _table(store: Storage, manifest: ReleaseManifest, path: str) -> pa.BufferReader:
+def read_whole(store: Storage, manifest: ReleaseManifest, path: str) -> pa.BufferReader:
+    """A file of a release, in memory. Raises ContractError if it is damaged."""
     file = manifest.file(path)
     data = store.read(file.key)
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise ContractError(f"{store.uri}/{file.key}: is damaged: restore it from a backup")
+    _require_digest(store, file, hashlib.sha256(data).hexdigest())
     return pa.BufferReader(data)
+
+
+def _require_digest(store: Storage, file: ReleaseFile, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise ContractError(
+            f"{store.uri}/{file.key}: is damaged, {file.path} had another digest when it was "
+            "published: restore it from a backup"
+        )
