@@ -38,7 +38,7 @@ def compare(store: Storage, old: str, new: str) -> Comparison:
     sides = read_release(store, old), read_release(store, new)
     causes = _causes(store, *sides)
     datasets = [_dataset(store, side) for side in sides]
-    diff = diff_datasets(datasets[0], datasets[1], lambda region_id: causes.get(region_id, ""))
+    diff = diff_datasets(datasets[0], datasets[1], lambda key, _: causes.get(key, ""))
     return Comparison(*sides, diff)
 
 
