@@ -221,7 +221,8 @@ class SimulatedDesk:
             key: TaskProgress(
                 task_id=task.task_id,
                 stewards=task.wanted,
-                looked=len(task.annotations),
+                annotated=len(task.annotations),
+                by={each.version_id: each.annotator for each in task.annotations},
                 is_served=len(task.annotations) < task.wanted,
             )
             for key, task in self._tasks.items()

@@ -267,12 +267,16 @@ class LabelStudioReview:
 
         Where there are several of a key, the first that a steward has begun counts, else the first.
         """
-        include = "id,data,overlap,is_labeled,annotations,completed_by,was_cancelled,draft_exists"
+        include = (
+            "id,data,overlap,is_labeled,draft_exists,"
+            "annotations,completed_by,was_cancelled,updated_at"
+        )
+        emails = self._emails()
         of_key: defaultdict[str, list[Any]] = defaultdict(list)
         for task in self._tasks(project_id, include=include):
             if key := (task.data or {}).get("lae_key"):
                 of_key[key].append(task)
-        return {key: progress_of(tasks) for key, tasks in of_key.items()}
+        return {key: progress_of(tasks, emails) for key, tasks in of_key.items()}
 
     def send(self, project_id: int, tasks: Iterable[ReviewTask], batch_size: int) -> int:
         """Sends tasks, in batches, and says how many; the caller looks first which are missing."""
@@ -299,11 +303,11 @@ class LabelStudioReview:
                         raise
 
     def ask_more(self, project_id: int, stewards: Mapping[int, int]) -> None:
-        """Has tasks looked at by so many different stewards, though some may have done so already.
+        """Has tasks served until they have so many annotations, of as many stewards.
 
         Args:
             project_id: The project.
-            stewards: How many, by task id.
+            stewards: How many, by task id; with those who have annotated it already.
         """
         for task_id, count in stewards.items():
             with self._calling(f"asking {count} stewards for task {task_id} of {project_id}"):
@@ -320,10 +324,13 @@ class LabelStudioReview:
         include = (
             "id,data,annotations,updated_at,result,completed_by,was_cancelled,lead_time,created_at"
         )
-        with self._calling("listing users"):
-            emails = {user.id: user.email for user in self._sdk.users.list()}
+        emails = self._emails()
         tasks = self._tasks(project_id, include=include, query=_changed_since(cursor))
         return [changed_task(task, emails) for task in tasks]
+
+    def _emails(self) -> dict[int, str]:
+        with self._calling("listing users"):
+            return {user.id: user.email for user in self._sdk.users.list()}
 
     def latest_change(self, project_id: int, cursor: str | None) -> str | None:
         """When a task last changed since the cursor; None if none did.

@@ -22,7 +22,7 @@ from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access
 from lae_tasks.review.lost import lost_tasks
 from lae_tasks.review.news import COLLECT, read_new
-from lae_tasks.review.second_looks import stewards_wanted
+from lae_tasks.review.second_looks import lookers, stewards_wanted
 from lae_tasks.review.selection import (
     Candidates,
     choose,
@@ -253,17 +253,17 @@ def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> 
     doubles = [task_id for task in progress.values() for task_id in task.doubles]
     if doubles:
         label_studio.delete_doubles(project_id, doubles)
-    wanted = stewards_wanted(
-        state.review_items,
-        state.verdicts.values(),
-        {key: task.looked for key, task in progress.items()},
-        config.vocabulary.spelled,
+    looked = lookers(state, progress)
+    wanted = dict.fromkeys(state.tile_checks, 1) | stewards_wanted(
+        state.review_items, state.verdicts.values(), looked, config.vocabulary.spelled
     )
-    more = {
-        task.task_id: wanted[key]
-        for key, task in progress.items()
-        if task.looked < wanted.get(key, 0) and (task.stewards < wanted[key] or not task.is_served)
-    }
+    more = {}
+    for key, task in progress.items():
+        missing = wanted.get(key, 0) - len(looked[key])
+        # Label Studio counts annotations, also those that are no look.
+        stewards = task.annotated + missing
+        if missing > 0 and (task.stewards < stewards or not task.is_served):
+            more[task.task_id] = stewards
     label_studio.ask_more(project_id, more)
     if more:
         logger.info("asked another steward for %d tasks", len(more))
@@ -351,7 +351,8 @@ def collect(
     manifest = run(store, work, ids, results)
     news = read_table(store, manifest.outputs[0], Verdict)
     verdicts = state.verdicts | {verdict.verdict_id: verdict for verdict in news}
-    follow_up(replace(state, verdicts=verdicts), config, label_studio)
+    refused = state.refused | {r.rejected_id for r in results if isinstance(r, Rejection)}
+    follow_up(replace(state, verdicts=verdicts, refused=refused), config, label_studio)
     return manifest
 
 
