@@ -114,6 +114,7 @@ def engine_arm(
                 review.push(store, night, its, desk, access)
                 while desk.work():
                     review.collect(load_reviews(store), its, store, desk, night)
+                    review.follow_up(load_reviews(store), its, desk)
                 taken = desk.looks - before
             looks += taken
             done = calibrate(store, its, night)

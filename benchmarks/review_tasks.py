@@ -110,6 +110,8 @@ def main(wanted: int) -> None:
             with timed(f"collecting {wanted // 2:,} annotations"):
                 manifest = review.collect(load_reviews(store), config, store, client, TODAY)
             assert manifest is not None and manifest.rejected_by_reason == {}
+            with timed("following up"):
+                assert review.follow_up(load_reviews(store), config, client) == 0
             verdicts = read_table(store, manifest.outputs[0], Verdict)
             assert len({v.region_id for v in verdicts}) == len(verdicts) == wanted // 2
             with timed("collecting again, nothing new"):

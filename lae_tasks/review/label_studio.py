@@ -29,7 +29,7 @@ from lae_tasks.review.annotation import (
 from lae_tasks.review.instruction import DESCRIPTION, instruction
 from lae_tasks.review.label_config import require_no_newer, require_nothing_lost
 from lae_tasks.review.tasks import ReviewTask
-from lae_tasks.review.webhook import Webhook, ensure_webhook
+from lae_tasks.review.webhook import Webhook, ensure_webhook, unless_gone
 
 logger = logging.getLogger(__name__)
 
@@ -294,13 +294,10 @@ class LabelStudioReview:
         """Deletes tasks one by one, but for those that somebody has annotated by now."""
         logger.info("project %d: deleting %d tasks that are there twice", project_id, len(task_ids))
         for task_id in task_ids:
-            with self._calling(f"deleting task {task_id} of {project_id}, which is there twice"):
-                try:
-                    if not self._sdk.tasks.get(id=str(task_id)).annotations:
-                        self._sdk.tasks.delete(id=str(task_id))
-                except ApiError as error:
-                    if error.status_code != 404:  # another push was first
-                        raise
+            what = f"deleting task {task_id} of {project_id}, which is there twice"
+            with self._calling(what), unless_gone():
+                if not self._sdk.tasks.get(id=str(task_id)).annotations:
+                    self._sdk.tasks.delete(id=str(task_id))
 
     def ask_more(self, project_id: int, stewards: Mapping[int, int]) -> None:
         """Has tasks served until they have so many annotations, of as many stewards.
@@ -310,7 +307,8 @@ class LabelStudioReview:
             stewards: How many, by task id; with those who have annotated it already.
         """
         for task_id, count in stewards.items():
-            with self._calling(f"asking {count} stewards for task {task_id} of {project_id}"):
+            what = f"asking {count} stewards for task {task_id} of {project_id}"
+            with self._calling(what), unless_gone():
                 # A task that has had its looks is served again only if it is told to be unlabelled.
                 self._sdk.tasks.update(id=str(task_id), overlap=count, is_labeled=False)
 

@@ -3,13 +3,14 @@
 `push` can run any number of times, also twice at once: it files what it asks about, compares all
 that was ever filed with what Label Studio has, and sends what is lost and still waits for a look.
 What two pushes have sent is deleted afterwards, but for one. `collect` can run so, too: it writes
-only what is not in the store yet, and nothing if there is nothing new.
+only what is not in the store yet, and nothing if there is nothing new. `follow_up` comes after it,
+on its own: verdicts are in the store, and can be told of, though it fails.
 """
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from lae_tasks.accounts import Counted, Done, Manifest, Rejection
 from lae_tasks.config import Config
 from lae_tasks.contracts import Purpose, ReviewItem, TileCheck, Verdict
 from lae_tasks.errors import ConfigError, UnfinishedNightError
+from lae_tasks.review.annotation import TaskProgress
 from lae_tasks.review.asking import PUSH, new_records
 from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access
@@ -117,16 +119,20 @@ def push(
     reviews = load_reviews(store)  # also what another push has filed meanwhile
     keys = {item.task_key for item in reviews.review_items.values()} | reviews.tile_checks.keys()
     project_id: int | None = None
-    sent = present = 0
+    sent = present = again = 0
     if keys:
         said = {verdict.category for verdict in reviews.verdicts.values() if verdict.category}
         project_id = prepare_project(candidates.names | said, config, store, label_studio, s3)
-        there = label_studio.progress(project_id).keys()
-        items, checks = lost_tasks(reviews, there)
+        progress = label_studio.progress(project_id)
+        items, checks = lost_tasks(reviews, progress.keys(), config.vocabulary.spelled)
         lost = _tasks(store, night, config, nights, state_of, items, checks)
         sent = label_studio.send(project_id, lost, config.review.batch_size)
-        present = len(keys & there)
-    again = follow_up(reviews, config, label_studio)
+        present = len(keys & progress.keys())
+        if sent:
+            # Two pushes at once may have sent the same tasks. Each looks after it has sent, so that
+            # the last one sees what both have sent; what is deleted does not depend on which does.
+            progress = label_studio.progress(project_id)
+        again = _see_to(project_id, progress, reviews, config, label_studio)
     pushed = Pushed(manifest, sent, present, waiting, again)
     logger.info("review %s: %s", night, pushed.as_text())
     if project_id is not None:
@@ -232,14 +238,13 @@ def _tasks(
         logger.info("tasks of %d scenes are not sent: they are in no whole night", len(scenes))
 
 
-def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> int:
+def follow_up(reviews: State, config: Config, label_studio: LabelStudioReview) -> int:
     """Sees to the tasks that are there: deletes doubles, and asks for as many stewards as it takes.
 
-    Two pushes at once may have sent the same tasks. Each comes here after it has sent, so that the
-    last one sees what both have sent; what is deleted does not depend on which one does it.
+    Each push does so itself; between pushes, whoever has collected something.
 
     Args:
-        state: What was sent and what came back (`load_reviews(store)`).
+        reviews: What was sent and what came back (`load_reviews(store)`).
         config: The settings.
         label_studio: Where the tasks are.
 
@@ -250,12 +255,22 @@ def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> 
     if project_id is None:
         return 0
     progress = label_studio.progress(project_id)
+    return _see_to(project_id, progress, reviews, config, label_studio)
+
+
+def _see_to(
+    project_id: int,
+    progress: Mapping[str, TaskProgress],
+    reviews: State,
+    config: Config,
+    label_studio: LabelStudioReview,
+) -> int:
     doubles = [task_id for task in progress.values() for task_id in task.doubles]
     if doubles:
         label_studio.delete_doubles(project_id, doubles)
-    looked = lookers(state, progress)
-    wanted = dict.fromkeys(state.tile_checks, 1) | stewards_wanted(
-        state.review_items, state.verdicts.values(), looked, config.vocabulary.spelled
+    looked = lookers(reviews, progress)
+    wanted = dict.fromkeys(reviews.tile_checks, 1) | stewards_wanted(
+        reviews.review_items, reviews.verdicts.values(), looked, config.vocabulary.spelled
     )
     more = {}
     for key, task in progress.items():
@@ -315,7 +330,7 @@ def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
 def collect(
     state: State, config: Config, store: Storage, label_studio: LabelStudioReview, today: str
 ) -> Manifest | None:
-    """Fetches what the stewards decided since the last time, and asks others where that calls.
+    """Fetches what the stewards decided since the last time; `follow_up` comes next.
 
     Args:
         state: What was sent and what came back so far (`load_reviews(store)`).
@@ -336,7 +351,6 @@ def collect(
     results = read_new(state, config, label_studio)
     fresh = sorted(news for result in results for news in _news(result))
     if not fresh:
-        follow_up(state, config, label_studio)
         return None
     digest = digest_of(fresh)
     work = Work(
@@ -348,12 +362,7 @@ def collect(
         inputs=(digest,),
     )
     ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
-    manifest = run(store, work, ids, results)
-    news = read_table(store, manifest.outputs[0], Verdict)
-    verdicts = state.verdicts | {verdict.verdict_id: verdict for verdict in news}
-    refused = state.refused | {r.rejected_id for r in results if isinstance(r, Rejection)}
-    follow_up(replace(state, verdicts=verdicts, refused=refused), config, label_studio)
-    return manifest
+    return run(store, work, ids, results)
 
 
 def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> bool:

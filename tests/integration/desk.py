@@ -59,6 +59,7 @@ class Desk:
         manifest = review.collect(self.state, self.config, self.store, self.client, TODAY)
         if manifest is None:
             return None, []
+        review.follow_up(self.state, self.config, self.client)
         return manifest, read_table(self.store, manifest.outputs[0], Verdict)
 
     def tasks(self) -> list[Any]:

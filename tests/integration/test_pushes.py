@@ -109,6 +109,21 @@ def test_what_a_check_decided_does_not_keep_the_ordinary_task_away(desk: Desk) -
     assert check not in keys(desk)
 
 
+def test_what_was_left_undecided_outlives_its_task(desk: Desk) -> None:
+    desk.push()
+    (task,) = desk.tasks()
+    desk.submit(desk.sent_results(), "rest-unchecked")
+    desk.collect()
+    desk.sdk.tasks.delete(id=str(task.id))
+    pushed = desk.push()
+    assert (pushed.tasks, pushed.again) == (1, 0), "for one more steward"
+    accept_all(desk, desk.tasks()[0])
+    desk.collect()
+    for task in desk.tasks():
+        desk.sdk.tasks.delete(id=str(task.id))
+    assert desk.push().tasks == 0, "now it is decided"
+
+
 class _Meeting(LabelStudioReview):
     """A push that waits for another one where both would do the same."""
 

@@ -175,6 +175,22 @@ class CollectOperator(ReviewOperator):
         return f"{store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
 
 
+class FollowUpOperator(ReviewOperator):
+    """Asks another steward where verdicts call for it.
+
+    A task of its own: what was collected is told of though Label Studio fails here.
+    """
+
+    def execute(self, context: Context) -> int:
+        """For how many tasks another one was asked."""
+        from lae_tasks.stages.review import follow_up
+        from lae_tasks.state import load_reviews
+
+        engine = self.engine()
+        with self.label_studio().get_conn() as client:
+            return follow_up(load_reviews(engine.store), engine.config, client)
+
+
 class CalibrateOperator(EngineOperator):
     """Learns from all verdicts, if enough new ones are in; skips if not."""
 
