@@ -23,7 +23,7 @@ from lae_tasks.review.asking import PUSH, new_records
 from lae_tasks.review.label_config import label_config
 from lae_tasks.review.label_studio import LabelStudioReview, S3Access
 from lae_tasks.review.lost import lost_tasks
-from lae_tasks.review.news import COLLECT, read_new
+from lae_tasks.review.news import read_new
 from lae_tasks.review.second_looks import lookers, stewards_wanted
 from lae_tasks.review.selection import (
     Candidates,
@@ -34,7 +34,7 @@ from lae_tasks.review.selection import (
     tiles_to_check,
 )
 from lae_tasks.review.tasks import ReviewTask, build_tasks
-from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.review.verdicts import COLLECT, fold_verdicts
 from lae_tasks.runner import Work, iter_manifests, run
 from lae_tasks.state import RoutedNight, State, digest_of, iter_nights, load_reviews, load_state
 from lae_tasks.storage import MissingObjectError, Storage
@@ -112,8 +112,8 @@ def push(
     if any(routed.manifests is None for routed in iter_nights(store, night)):
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     nights = [routed for routed in iter_nights(store) if routed.manifests is not None]
-    state_of = lru_cache(maxsize=1)(partial(_read_night, store))  # one night in memory
     reviews = load_reviews(store)
+    state_of = lru_cache(maxsize=1)(partial(_read_night, store, reviews))  # one night in memory
     candidates = read_candidates(store, nights)
     manifest, waiting = _file_new(store, night, config, nights, candidates, reviews, state_of)
     reviews = load_reviews(store)  # also what another push has filed meanwhile
@@ -141,8 +141,8 @@ def push(
     return pushed
 
 
-def _read_night(store: Storage, night: str) -> State:
-    state = load_state(store, night)
+def _read_night(store: Storage, reviews: State, night: str) -> State:
+    state = load_state(store, night, reviews)
     if state.unfinished:
         raise UnfinishedNightError(f"night {night} runs again just now; push when it is routed")
     return state

@@ -17,7 +17,7 @@ from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.stages import review
 from lae_tasks.storage import open_storage
 from lae_tasks.tables import read_table
-from tests.integration.desk import NIGHT, Desk, rest, result
+from tests.integration.desk import NIGHT, TODAY, Desk, rest, result
 from tests.review_world import tasks_of
 
 #: The first test waits for Label Studio to start.
@@ -277,6 +277,18 @@ def test_tasks_of_others_are_counted_not_taken(desk: Desk) -> None:
     assert "lae_key None" in rejection.detail
     assert len(verdicts) == len(desk.state.review_items)
     assert desk.collect() == (None, []), "what was refused once is not told again"
+
+
+def test_what_was_filed_and_annotated_while_collecting_is_read_the_next_time(desk: Desk) -> None:
+    before = desk.state
+    desk.push()
+    desk.submit(desk.sent_results())
+    manifest = review.collect(before, desk.config, desk.store, desk.client, TODAY)
+    assert manifest and manifest.rejected_by_reason == {"unknown task": 1}
+    assert review.has_news(desk.state, desk.config, desk.client)
+    _, verdicts = desk.collect()
+    assert len(verdicts) == len(desk.state.review_items)
+    assert desk.collect() == (None, [])
 
 
 def test_a_wrong_token_and_a_silent_server_say_what_to_do(label_studio: LabelStudioServer) -> None:
