@@ -14,6 +14,7 @@ from lae_airflow.assets import VERDICTS
 from lae_airflow.operators.review import CollectOperator, FollowUpOperator, VerdictsSensor
 from lae_airflow.triggers.verdicts import CHANGED
 
+from demo.stack.processes import free_port
 from demo.stack.services import LabelStudioServer, S3Server
 from lae_tasks.errors import TransientError
 from lae_tasks.review.label_studio import LabelStudioReview
@@ -82,6 +83,19 @@ def test_it_waits_for_verdicts_and_then_for_a_pause(desk: Desk) -> None:
     sensor().resume({}, {"status": CHANGED}, **deferred.value.kwargs)
     sensor(quiet_s=0).execute({})
     sensor(wait_s=0).execute({})
+
+
+def test_a_server_that_is_down_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    down = {"conn_type": "label_studio", "host": f"http://127.0.0.1:{free_port()}"}
+    with monkeypatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_LAE_LABEL_STUDIO", json.dumps(down | {"password": "token"}))
+        with pytest.raises(TaskDeferred) as deferred:
+            sensor().execute({})
+        with pytest.raises(AirflowSkipException):
+            sensor(wait_s=0).execute({})
+    # When it is up again and the trigger fires, the sensor looks once more.
+    with pytest.raises(TaskDeferred):
+        sensor().resume({}, {"status": CHANGED}, **deferred.value.kwargs)
 
 
 def test_verdicts_are_told_of_though_nobody_else_can_be_asked(
