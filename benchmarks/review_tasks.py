@@ -25,7 +25,8 @@ from demo.stack.services import label_studio_server, s3_server
 from lae_tasks.config import Config
 from lae_tasks.contracts import Outcome, Verdict
 from lae_tasks.geometry import encode_mask
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.image_storage import S3Access
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.stages import review
 from lae_tasks.state import State, load_reviews
 from lae_tasks.storage import open_storage

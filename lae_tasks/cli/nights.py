@@ -166,7 +166,7 @@ def _push(config: Config, night: str) -> "Pushed":
     import boto3
 
     from lae_tasks.local import open_night
-    from lae_tasks.review.label_studio import S3Access
+    from lae_tasks.review.image_storage import S3Access
     from lae_tasks.stages.review import push, require_s3
 
     store = open_night(config, night).store

@@ -10,7 +10,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
@@ -26,8 +25,13 @@ from lae_tasks.review.annotation import (
     progress_of,
     utc,
 )
+from lae_tasks.review.image_storage import S3Access, ensure_storage
 from lae_tasks.review.instruction import DESCRIPTION, instruction
-from lae_tasks.review.label_config import require_no_newer, require_nothing_lost
+from lae_tasks.review.label_config import (
+    require_no_newer,
+    require_nothing_lost,
+    require_same_store,
+)
 from lae_tasks.review.tasks import ReviewTask
 from lae_tasks.review.webhook import Webhook, ensure_webhook, unless_gone
 
@@ -46,45 +50,8 @@ _REMEDIES = {
     403: "give the token's user access to the project; for S3, see LABEL_STUDIO_S3_ENDPOINT, for a "
     "webhook LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS",
     404: "check the address, and that nobody deleted the project",
+    413: "set `review.batch_size` lower, or have the proxy before it take larger requests",
 }
-
-
-@dataclass(frozen=True)
-class S3Access:
-    """What Label Studio needs to fetch the tiles by itself.
-
-    Attributes:
-        endpoint_url: Leave it out for AWS, and where the Label Studio server itself is told by
-            LABEL_STUDIO_S3_ENDPOINT (it refuses private addresses named by a project).
-    """
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region_name: str | None = None
-    endpoint_url: str | None = None
-
-    @classmethod
-    def from_session(cls, session: Any, endpoint_url: str | None = None) -> "S3Access":
-        """The credentials of a `boto3.Session`.
-
-        Raises:
-            ConfigError: If the session has none.
-        """
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise ConfigError(
-                "no S3 credentials for Label Studio; set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or the Airflow connection"
-            )
-        frozen = credentials.get_frozen_credentials()
-        return cls(
-            access_key_id=frozen.access_key,
-            secret_access_key=frozen.secret_key,
-            session_token=frozen.token,
-            region_name=session.region_name,
-            endpoint_url=endpoint_url,
-        )
 
 
 class LabelStudioReview:
@@ -167,8 +134,8 @@ class LabelStudioReview:
             The project's id.
 
         Raises:
-            ConfigError: The project's label config is newer, or has parts in use that the given
-                one lacks. The project is left as it was.
+            ConfigError: The project's label config is newer or of another store, or has parts in
+                use that the given one lacks. The project is left as it was.
         """
         settings: dict[str, Any] = {
             "label_config": label_config,
@@ -187,8 +154,15 @@ class LabelStudioReview:
             logger.info("project %r at %s is new: %d", title, self.url, project_id)
         else:
             self._update(project_id, settings)
-        self._ensure_storage(project_id, bucket, prefix, s3)
+        with self._calling(f"storage s3://{bucket}/{prefix} of project {project_id}"):
+            ensure_storage(self._sdk.import_storage.s3, project_id, bucket, prefix, s3)
         return project_id
+
+    def check_project(self, title: str, label_config: str) -> None:
+        """Raises ConfigError where `ensure_project` would refuse the label config."""
+        project_id = self.find_project(title)
+        if project_id is not None:
+            self._require_fit(project_id, label_config)
 
     def ensure_webhook(self, project_id: int) -> None:
         """Makes the project's webhook, brings it up to date, or removes it.
@@ -210,17 +184,24 @@ class LabelStudioReview:
         return oldest
 
     def _update(self, project_id: int, settings: Mapping[str, Any]) -> None:
-        with self._calling(f"reading project {project_id}"):
-            now = self._sdk.projects.get(id=project_id)
-        place = f"Label Studio {self.url}: project {project_id}"
-        require_no_newer(now.label_config or "", place)
+        now = self._require_fit(project_id, settings["label_config"])
         changed = {name: to for name, to in settings.items() if getattr(now, name, None) != to}
-        if "label_config" in changed:
-            require_nothing_lost(changed["label_config"], self._summary(project_id), place)
         if changed:
             with self._calling(f"changing {', '.join(changed)} of project {project_id}"):
                 self._sdk.projects.update(id=project_id, **changed)
             logger.info("changed %s of project %d", ", ".join(changed), project_id)
+
+    def _require_fit(self, project_id: int, label_config: str) -> Any:
+        """The project as it is, if the label config may take the place of its own."""
+        with self._calling(f"reading project {project_id}"):
+            project = self._sdk.projects.get(id=project_id)
+        now = project.label_config or ""
+        place = f"Label Studio {self.url}: project {project_id}"
+        require_no_newer(now, place)
+        require_same_store(label_config, now, place)
+        if now != label_config:
+            require_nothing_lost(label_config, self._summary(project_id), place)
+        return project
 
     def _summary(self, project_id: int) -> Mapping[str, Any]:
         """How often each part of the label config was used."""
@@ -230,37 +211,11 @@ class LabelStudioReview:
                 f"api/projects/{project_id}/summary/", method="GET"
             )
             if answer.is_error:
-                raise ApiError(status_code=answer.status_code, body=answer.text)
+                is_json = "json" in answer.headers.get("content-type", "")
+                body = answer.json() if is_json else answer.text
+                raise ApiError(status_code=answer.status_code, body=body)
             found: Mapping[str, Any] = answer.json()
         return found
-
-    def _ensure_storage(self, project_id: int, bucket: str, prefix: str, s3: S3Access) -> None:
-        wanted: dict[str, Any] = {
-            "project": project_id,
-            "title": "tiles",
-            "bucket": bucket,
-            "prefix": prefix,
-            "aws_access_key_id": s3.access_key_id,
-            "aws_secret_access_key": s3.secret_access_key,
-            # The server fetches the images itself: the bucket stays private and needs no CORS.
-            "presign": False,
-            "use_blob_urls": True,
-            "synchronizable": False,
-        }
-        optional = {
-            "aws_session_token": s3.session_token,
-            "region_name": s3.region_name,
-            "s3endpoint": s3.endpoint_url,
-        }
-        wanted |= {name: value for name, value in optional.items() if value}
-        place = f"storage s3://{bucket}/{prefix} of project {project_id}"
-        storages = self._sdk.import_storage.s3
-        with self._calling(place):
-            known = [each.id for each in storages.list(project=project_id) if each.bucket == bucket]
-            if known:
-                storages.update(id=known[0], **wanted)
-            else:
-                storages.create(request_options=_ONCE, **wanted)
 
     def progress(self, project_id: int) -> dict[str, TaskProgress]:
         """Every task of the project that has a `lae_key`, by it, and how far it is.
@@ -291,12 +246,14 @@ class LabelStudioReview:
         return sent
 
     def delete_doubles(self, project_id: int, task_ids: Collection[int]) -> None:
-        """Deletes tasks one by one, but for those that somebody has annotated by now."""
+        """Deletes tasks one by one, but for those that somebody has begun by now."""
         logger.info("project %d: deleting %d tasks that are there twice", project_id, len(task_ids))
         for task_id in task_ids:
             what = f"deleting task {task_id} of {project_id}, which is there twice"
             with self._calling(what), unless_gone():
-                if not self._sdk.tasks.get(id=str(task_id)).annotations:
+                task = self._sdk.tasks.get(id=str(task_id))
+                # Not `drafts`: these are the token's own user's only.
+                if not (task.annotations or task.draft_exists):
                     self._sdk.tasks.delete(id=str(task_id))
 
     def ask_more(self, project_id: int, stewards: Mapping[int, int]) -> None:

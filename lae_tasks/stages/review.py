@@ -10,6 +10,7 @@ on its own: verdicts are in the store, and can be told of, though it fails.
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
@@ -17,11 +18,12 @@ from urllib.parse import urlsplit
 from lae_tasks.accounts import Counted, Done, Manifest, Rejection
 from lae_tasks.config import Config
 from lae_tasks.contracts import Purpose, ReviewItem, TileCheck, Verdict
-from lae_tasks.errors import ConfigError, UnfinishedNightError
+from lae_tasks.errors import ConfigError, TransientError, UnfinishedNightError
 from lae_tasks.review.annotation import TaskProgress
 from lae_tasks.review.asking import PUSH, new_records
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.review.label_config import label_config
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.review.lost import lost_tasks
 from lae_tasks.review.news import read_new
 from lae_tasks.review.second_looks import lookers, stewards_wanted
@@ -34,7 +36,7 @@ from lae_tasks.review.selection import (
     tiles_to_check,
 )
 from lae_tasks.review.tasks import ReviewTask, build_tasks
-from lae_tasks.review.verdicts import COLLECT, fold_verdicts
+from lae_tasks.review.verdicts import COLLECT, current_verdicts, fold_verdicts
 from lae_tasks.runner import Work, iter_manifests, run
 from lae_tasks.state import RoutedNight, State, digest_of, iter_nights, load_reviews, load_state
 from lae_tasks.storage import MissingObjectError, Storage
@@ -102,13 +104,16 @@ def push(
         s3: How Label Studio gets at the store.
 
     Raises:
-        ConfigError: The store is no S3, or Label Studio refuses what it is told; if it is the
-            webhook that it refuses, all else is done.
+        ConfigError: The store is no S3, the project is another store's or has another page, and
+            then nothing was changed; or Label Studio refuses what it is told; if it is the webhook
+            that it refuses, all else is done.
         ContractError: The night was not routed yet.
         UnfinishedNightError: The night ran again, but not to its end.
         TransientError: Label Studio does not answer; push again.
     """
     require_s3(store)
+    with suppress(TransientError):  # it is told of below, when what is asked about is filed
+        label_studio.check_project(config.review.project, _page(store))
     if any(routed.manifests is None for routed in iter_nights(store, night)):
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     nights = [routed for routed in iter_nights(store) if routed.manifests is not None]
@@ -121,7 +126,7 @@ def push(
     project_id: int | None = None
     sent = present = again = 0
     if keys:
-        said = {verdict.category for verdict in reviews.verdicts.values() if verdict.category}
+        said = {v.category for v in current_verdicts(reviews.verdicts.values()) if v.category}
         project_id = prepare_project(candidates.names | said, config, store, label_studio, s3)
         progress = label_studio.progress(project_id)
         items, checks = lost_tasks(reviews, progress.keys(), config.vocabulary.spelled)
@@ -293,17 +298,21 @@ def prepare_project(
     s3: S3Access,
 ) -> int:
     """Makes the review project and its vocabulary, or brings them up to date; its id."""
-    require_s3(store)
     parts = urlsplit(store.uri)
-    _grow_vocabulary(store, {*names, *config.vocabulary.names})
+    known = {*names, *config.vocabulary.names}
+    _write_vocabulary(store, {name for name in known if not config.vocabulary.blocks(name)})
     return label_studio.ensure_project(
         config.review.project,
-        label_config(f"{store.uri}/{VOCABULARY_KEY}"),
+        _page(store),
         parts.netloc,
         parts.path.strip("/"),
         s3,
         config.review.guide_url,
     )
+
+
+def _page(store: Storage) -> str:
+    return label_config(f"{store.uri}/{VOCABULARY_KEY}")
 
 
 def require_s3(store: Storage) -> None:
@@ -315,14 +324,16 @@ def require_s3(store: Storage) -> None:
         )
 
 
-def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
-    """Adds names to the object that the stewards' search field reads; none ever leaves it."""
+def _write_vocabulary(store: Storage, names: Iterable[str]) -> None:
+    """Writes the object that the stewards' search field reads, if that changes it.
+
+    A name that nobody says any more leaves it: else each typo would stay for ever.
+    """
     try:
         before = store.read(VOCABULARY_KEY)
     except MissingObjectError:
-        before = b"[]"
-    known = {str(entry["value"]) for entry in json.loads(before)}
-    after = json.dumps([{"value": name} for name in sorted(known.union(names))], indent=0).encode()
+        before = b""
+    after = json.dumps([{"value": name} for name in sorted(names)], indent=0).encode()
     if after != before:
         store.write(VOCABULARY_KEY, after)
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import boto3
 import pytest
+from label_studio_sdk.core.api_error import ApiError
 
 from lae_tasks.errors import ConfigError
 from lae_tasks.review.annotation import progress_of
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.review.instruction import instruction
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access, _changed_since
+from lae_tasks.review.label_studio import LabelStudioReview, _changed_since, _translated
 
 GUIDE = Path(__file__).parents[3] / "docs" / "stewards.md"
 
@@ -41,6 +43,11 @@ def test_an_address_without_a_scheme_is_refused_with_the_remedy() -> None:
         pytest.raises(ConfigError, match="http://host:8080"),
     ):
         client.find_project("any")
+
+
+def test_tasks_that_are_too_large_for_a_proxy_name_the_setting() -> None:
+    error = _translated(ApiError(status_code=413, body="<html>"), "importing")
+    assert isinstance(error, ConfigError) and "review.batch_size" in str(error)
 
 
 @pytest.mark.parametrize("key", ["g", "x", "q", "n"])
