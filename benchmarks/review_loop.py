@@ -39,7 +39,7 @@ from lae_tasks.config_file import load_config
 from lae_tasks.night import Night, run_stage
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.statement import make_statement
-from lae_tasks.review.label_studio import S3Access
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.routing.again import route_again
 from lae_tasks.stages import review
 from lae_tasks.stages.calibrate import calibrate
@@ -114,6 +114,7 @@ def engine_arm(
                 review.push(store, night, its, desk, access)
                 while desk.work():
                     review.collect(load_reviews(store), its, store, desk, night)
+                    review.follow_up(load_reviews(store), its, desk)
                 taken = desk.looks - before
             looks += taken
             done = calibrate(store, its, night)

@@ -25,7 +25,8 @@ from demo.stack.services import label_studio_server, s3_server
 from lae_tasks.config import Config
 from lae_tasks.contracts import Outcome, Verdict
 from lae_tasks.geometry import encode_mask
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.image_storage import S3Access
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.stages import review
 from lae_tasks.state import State, load_reviews
 from lae_tasks.storage import open_storage
@@ -110,6 +111,8 @@ def main(wanted: int) -> None:
             with timed(f"collecting {wanted // 2:,} annotations"):
                 manifest = review.collect(load_reviews(store), config, store, client, TODAY)
             assert manifest is not None and manifest.rejected_by_reason == {}
+            with timed("following up"):
+                assert review.follow_up(load_reviews(store), config, client) == 0
             verdicts = read_table(store, manifest.outputs[0], Verdict)
             assert len({v.region_id for v in verdicts}) == len(verdicts) == wanted // 2
             with timed("collecting again, nothing new"):

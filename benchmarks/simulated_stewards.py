@@ -204,6 +204,9 @@ class SimulatedDesk:
         """The one that there is."""
         return 1
 
+    def check_project(self, title: str, label_config: str) -> None:
+        """It fits."""
+
     def ensure_webhook(self, project_id: int) -> None:
         """Nobody listens."""
 
@@ -221,7 +224,8 @@ class SimulatedDesk:
             key: TaskProgress(
                 task_id=task.task_id,
                 stewards=task.wanted,
-                looked=len(task.annotations),
+                annotated=len(task.annotations),
+                by={each.version_id: each.annotator for each in task.annotations},
                 is_served=len(task.annotations) < task.wanted,
             )
             for key, task in self._tasks.items()

@@ -2,9 +2,10 @@
 
 `wait_for_verdicts` waits in the triggerer, without a slot, until stewards have decided something
 and pause. `collect` files the verdicts and tells `lae_release` by the asset `lae_verdicts`;
-`calibrate` learns from them what may be accepted, once enough are in; `route_again` decides by it
-all nights that were decided otherwise, and tells `lae_release` by `lae_nights_again`. A run in
-which nothing happens ends with all skipped, and the next one goes on waiting.
+`follow_up` asks another steward where they call for it; `calibrate` learns from them what may be
+accepted, once enough are in; `route_again` decides by it all nights that were decided otherwise,
+and tells `lae_release` by `lae_nights_again`. A run in which nothing happens ends with all but
+`follow_up` skipped, and the next one goes on waiting.
 
 A hint of Label Studio's webhook (asset `lae_review_hint`) starts a run at once where none is under
 way. Without hints nothing is lost: a run starts every five minutes.
@@ -19,7 +20,12 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 from lae_airflow.assets import HINT, NIGHTS_AGAIN, VERDICTS
 from lae_airflow.defaults import DEFAULT_ARGS
 from lae_airflow.operators.night import RouteAgainOperator
-from lae_airflow.operators.review import CalibrateOperator, CollectOperator, VerdictsSensor
+from lae_airflow.operators.review import (
+    CalibrateOperator,
+    CollectOperator,
+    FollowUpOperator,
+    VerdictsSensor,
+)
 
 
 @dag(
@@ -44,11 +50,13 @@ def lae_review() -> None:
         poll_s="{{ var.value.get('lae_review_poll_s', '20') }}",
     )
     collect = CollectOperator(task_id="collect", outlets=[VERDICTS])
-    # Also after a calibrate that was skipped: a run before may have ended between the two.
+    # Also after what was skipped: a run before may have ended between the two.
+    follow_up = FollowUpOperator(task_id="follow_up", trigger_rule="none_failed")
     again = RouteAgainOperator(
         task_id="route_again", outlets=[NIGHTS_AGAIN], trigger_rule="none_failed"
     )
     wait >> collect >> CalibrateOperator(task_id="calibrate") >> again
+    collect >> follow_up
 
 
 lae_review()

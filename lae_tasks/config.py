@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from lae_tasks.naming.vocabulary import OPEN, Vocabulary
 from lae_tasks.routing.rules import CAUTIOUS, NamedRule
 
+#: Label Studio takes no longer title of a project.
+TITLE_LENGTH = 50
+
 Measure = Literal["iou", "containment", "mask_iou", "mask_containment"]
 FormatName = Literal[
     "coco", "odvg", "yolo", "dota", "geoparquet", "geojson", "hugging_face", "webdataset"
@@ -287,7 +290,9 @@ class ReviewConfig(Section):
 
     places: ClassVar[frozenset[str]] = frozenset({"guide_url"})
 
-    project: str = "LAE review"
+    project: str = Field(
+        "", max_length=TITLE_LENGTH, description="Its title; empty: `LAE review: ` and the dataset"
+    )
     batch_size: Positive = 500
     looks_per_night: Positive | None = Field(
         None, description="Looks at boxes that a night's push may ask for, over all; None: any"
@@ -374,7 +379,7 @@ class Config(Section):
     segment: SegmentConfig = SegmentConfig()
     classify: ClassifyConfig = ClassifyConfig()
     route: RouteConfig = RouteConfig()
-    review: ReviewConfig = ReviewConfig()
+    review: ReviewConfig = Field(ReviewConfig(), validate_default=True)
     release: ReleaseConfig = ReleaseConfig()
 
     @field_validator("classify")
@@ -386,6 +391,15 @@ class Config(Section):
         if value.namer == "clip" and vocabulary and not vocabulary.names:
             raise ValueError("the namer is clip: it chooses from the vocabulary; add `vocabulary`")
         return value
+
+    @field_validator("review")
+    @classmethod
+    def _each_dataset_has_its_project(
+        cls, value: ReviewConfig, info: ValidationInfo
+    ) -> ReviewConfig:
+        # Of two datasets whose titles are cut to the same one, push refuses the second.
+        title = f"LAE review: {info.data.get('dataset')}"[:TITLE_LENGTH]
+        return value if value.project else value.model_copy(update={"project": title})
 
     @field_validator("route")
     @classmethod

@@ -111,7 +111,7 @@ def digest_of(ids: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
-def load_state(store: Storage, night: str | None = None) -> State:
+def load_state(store: Storage, night: str | None = None, reviews: State | None = None) -> State:
     """Reads what is committed in a store.
 
     Nights that were never routed are left out whole: their tiles would look like tiles on which
@@ -120,13 +120,21 @@ def load_state(store: Storage, night: str | None = None) -> State:
     Args:
         store: The store.
         night: Only this night's scenes, tiles, regions, labels and decisions; by default all.
-            Review items and verdicts are always read whole.
+            Review items and verdicts are always whole.
+        reviews: `load_reviews(store)`, where it was read before; by default it is read.
 
     Raises:
         ContractError: If `night` was not routed yet.
         TransientError: If a table is replaced while it is read.
     """
-    state = load_reviews(store)
+    known = reviews or load_reviews(store)
+    state = State(
+        review_items=known.review_items,
+        tile_checks=known.tile_checks,
+        verdicts=known.verdicts,
+        refused=known.refused,
+        unshown=known.unshown,
+    )
     for routed in iter_nights(store, night):
         manifests = routed.manifests
         if manifests is None:

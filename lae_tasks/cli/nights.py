@@ -124,6 +124,8 @@ def review(
         out.print(f"{verdicts} new verdicts" + (f": {actions}" if actions else ""))
         for reason, count in (manifest.rejected_by_reason if manifest else {}).items():
             out.print(f"{count} annotations refused: {reason}")
+        if manifest:
+            _follow_up(settings)
     else:
         raise typer.BadParameter("give push or collect", param_hint="ACTION")
 
@@ -164,7 +166,7 @@ def _push(config: Config, night: str) -> "Pushed":
     import boto3
 
     from lae_tasks.local import open_night
-    from lae_tasks.review.label_studio import S3Access
+    from lae_tasks.review.image_storage import S3Access
     from lae_tasks.stages.review import push, require_s3
 
     store = open_night(config, night).store
@@ -182,6 +184,14 @@ def _collect(config: Config) -> "Manifest | None":
 
     store = open_storage(config.store)
     return collect(load_reviews(store), config, store, _label_studio(), today())
+
+
+def _follow_up(config: Config) -> None:
+    from lae_tasks.stages.review import follow_up
+    from lae_tasks.state import load_reviews
+    from lae_tasks.storage import open_storage
+
+    follow_up(load_reviews(open_storage(config.store)), config, _label_studio())
 
 
 def _publish(config: Config) -> None:

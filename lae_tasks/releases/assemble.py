@@ -38,6 +38,7 @@ from lae_tasks.releases.dataset import (
 )
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.releases.twins import without_twins
+from lae_tasks.review.boxes import beyond_tile
 from lae_tasks.review.verdicts import fold_verdicts, respelled
 from lae_tasks.state import State
 
@@ -171,7 +172,7 @@ def _by_steward(
     if region and bbox == (sent or region).bbox_xyxy_px:  # as the steward saw it: not moved
         bbox, mask_rle, area_px = region.bbox_xyxy_px, region.mask_rle, region.area_px
     else:
-        bbox = _beyond_tile(bbox, sent, region) if sent and region else bbox
+        bbox = beyond_tile(bbox, sent, region) if sent and region else bbox
         mask = adjusted_mask(region, bbox) if region else _rectangle(bbox)
         mask_rle, area_px = encode_mask(mask), int(mask.sum())
     return Object(
@@ -184,18 +185,6 @@ def _by_steward(
         score=1.0,
         source=STEWARD,
     )
-
-
-def _beyond_tile(bbox: BoxPx, sent: ReviewItem, region: Region) -> BoxPx:
-    """A steward's box of an object that goes on beyond the tile that they saw.
-
-    Sides that they left at the tile's border are the object's own.
-    """
-    x, y, width, height = sent.window_px
-    borders = (x, y, x + width, y + height)
-    edges = zip(bbox, sent.bbox_xyxy_px, borders, region.bbox_xyxy_px, strict=True)
-    x0, y0, x1, y1 = (own if now == was == border else now for now, was, border, own in edges)
-    return x0, y0, x1, y1
 
 
 def _size_px(bbox_xyxy_px: BoxPx) -> int:

@@ -60,15 +60,18 @@ class TaskProgress:
     """How far a task is.
 
     Attributes:
-        stewards: By how many it is to be looked at.
-        looked: By how many different ones it was; a skip is no look.
+        stewards: By how many Label Studio has it looked at.
+        annotated: How many annotations it has that are no skip; it is served until they are as
+            many as that.
+        by: Who made each annotation of this key that is no skip, by the id of its version.
         is_served: Whether a steward may still come upon it by `Label All Tasks`.
         doubles: Ids of other tasks of the same key that nobody has begun.
     """
 
     task_id: int
     stewards: int
-    looked: int
+    annotated: int
+    by: Mapping[str, str]
     is_served: bool
     doubles: tuple[int, ...] = ()
 
@@ -86,12 +89,11 @@ def changed_task(task: Any, emails: Mapping[int, str]) -> ChangedTask:
 
 
 def _annotation(task: Any, raw: Any, emails: Mapping[int, str]) -> Annotation:
-    who = _user_id(raw)
     return Annotation(
         annotation_id=int(raw["id"]),
         task_id=int(task.id),
         task_created_at=utc(task.created_at),
-        annotator=emails.get(who or 0) or str(who),
+        annotator=_annotator(raw, emails),
         updated_at=utc(raw["updated_at"]),
         skipped=bool(raw.get("was_cancelled")),
         seconds=raw.get("lead_time"),
@@ -99,27 +101,37 @@ def _annotation(task: Any, raw: Any, emails: Mapping[int, str]) -> Annotation:
     )
 
 
-def progress_of(tasks: Sequence[Any]) -> TaskProgress:
-    """How far the tasks of one key are, as the SDK gives them.
+def progress_of(tasks: Sequence[Any], emails: Mapping[int, str]) -> TaskProgress:
+    """How far the tasks of one key are, as the SDK gives them, with the e-mails of the users.
 
     The first that a steward has begun counts, else the first. What is begun is never a double.
     """
     begun = [task for task in tasks if task.annotations or task.draft_exists]
     counts = min(begun or tasks, key=lambda task: int(task.id))
     kept = {task.id for task in (*begun, counts)}
-    said = [raw for task in begun for raw in task.annotations or ()]
+    said = {task.id: _looks(task) for task in begun}
     return TaskProgress(
         task_id=int(counts.id),
         stewards=int(counts.overlap),
-        looked=len({_user_id(raw) for raw in said if not raw.get("was_cancelled")}),
+        annotated=len(said.get(counts.id, ())),
+        by={
+            version_id(int(raw["id"]), utc(raw["updated_at"])): _annotator(raw, emails)
+            for looks in said.values()
+            for raw in looks
+        },
         is_served=not counts.is_labeled,
         doubles=tuple(int(task.id) for task in tasks if task.id not in kept),
     )
 
 
-def _user_id(raw: Any) -> int | None:
+def _looks(task: Any) -> list[Any]:
+    return [raw for raw in task.annotations or () if not raw.get("was_cancelled")]
+
+
+def _annotator(raw: Any, emails: Mapping[int, str]) -> str:
     by = raw.get("completed_by")
-    return by.get("id") if isinstance(by, Mapping) else by
+    user_id = by.get("id") if isinstance(by, Mapping) else by
+    return emails.get(user_id or 0) or str(user_id)
 
 
 def utc(moment: str | datetime) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lae_tasks.contracts import BoxPx, WindowPx
+from lae_tasks.contracts import BoxPx, Region, ReviewItem, WindowPx
 from lae_tasks.geometry import clip
 
 
@@ -45,3 +45,15 @@ def from_percent(value: Mapping[str, Any], window_px: WindowPx) -> BoxPx | None:
         y + round(top + max(rows)),
     )
     return clip(box, window_px)
+
+
+def beyond_tile(bbox_xyxy_px: BoxPx, sent: ReviewItem, region: Region) -> BoxPx:
+    """A steward's box of an object that goes on beyond the tile that they saw.
+
+    Sides that they left at the tile's border are the object's own.
+    """
+    x, y, width, height = sent.window_px
+    borders = (x, y, x + width, y + height)
+    edges = zip(bbox_xyxy_px, sent.bbox_xyxy_px, borders, region.bbox_xyxy_px, strict=True)
+    x0, y0, x1, y1 = (own if now == was == border else now for now, was, border, own in edges)
+    return x0, y0, x1, y1

@@ -65,6 +65,27 @@ def require_no_newer(xml: str, place: str) -> None:
         )
 
 
+def require_same_store(xml: str, now: str, place: str) -> None:
+    """Raises ConfigError if a project is that of another store, whose tasks it would mix with ours.
+
+    Args:
+        xml: The label config that is to come.
+        now: The one that the project has.
+        place: Which project.
+    """
+    ours, theirs = _vocabulary_uri(xml), _vocabulary_uri(now)
+    if theirs and theirs != ours:
+        raise ConfigError(
+            f"{place}: it is another store's: its vocabulary is {theirs}, and this store's is "
+            f"{ours}. Nothing was changed. Set `review.project` to a title of its own"
+        )
+
+
+def _vocabulary_uri(xml: str) -> str | None:
+    tags = ElementTree.fromstring(xml or "<View/>").iter()
+    return next((uri for tag in tags if (uri := tag.get("apiUrl"))), None)
+
+
 def require_nothing_lost(xml: str, summary: Mapping[str, Any], place: str) -> None:
     """Raises ConfigError if stewards have used parts of the page that a label config lacks.
 
@@ -94,5 +115,5 @@ def require_nothing_lost(xml: str, summary: Mapping[str, Any], place: str) -> No
         raise ConfigError(
             f"{place}: stewards have used what the engine's label config lacks: "
             f"{'; '.join(sorted(lost))}. Nothing was changed. Collect what they have said, then "
-            "set `review.project` to a new title, and push each night whose tasks are open"
+            "set `review.project` to a new title, and push any night: what is open is sent there"
         )

@@ -10,7 +10,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
@@ -26,10 +25,15 @@ from lae_tasks.review.annotation import (
     progress_of,
     utc,
 )
+from lae_tasks.review.image_storage import S3Access, ensure_storage
 from lae_tasks.review.instruction import DESCRIPTION, instruction
-from lae_tasks.review.label_config import require_no_newer, require_nothing_lost
+from lae_tasks.review.label_config import (
+    require_no_newer,
+    require_nothing_lost,
+    require_same_store,
+)
 from lae_tasks.review.tasks import ReviewTask
-from lae_tasks.review.webhook import Webhook, ensure_webhook
+from lae_tasks.review.webhook import Webhook, ensure_webhook, unless_gone
 
 logger = logging.getLogger(__name__)
 
@@ -46,45 +50,8 @@ _REMEDIES = {
     403: "give the token's user access to the project; for S3, see LABEL_STUDIO_S3_ENDPOINT, for a "
     "webhook LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS",
     404: "check the address, and that nobody deleted the project",
+    413: "set `review.batch_size` lower, or have the proxy before it take larger requests",
 }
-
-
-@dataclass(frozen=True)
-class S3Access:
-    """What Label Studio needs to fetch the tiles by itself.
-
-    Attributes:
-        endpoint_url: Leave it out for AWS, and where the Label Studio server itself is told by
-            LABEL_STUDIO_S3_ENDPOINT (it refuses private addresses named by a project).
-    """
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region_name: str | None = None
-    endpoint_url: str | None = None
-
-    @classmethod
-    def from_session(cls, session: Any, endpoint_url: str | None = None) -> "S3Access":
-        """The credentials of a `boto3.Session`.
-
-        Raises:
-            ConfigError: If the session has none.
-        """
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise ConfigError(
-                "no S3 credentials for Label Studio; set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or the Airflow connection"
-            )
-        frozen = credentials.get_frozen_credentials()
-        return cls(
-            access_key_id=frozen.access_key,
-            secret_access_key=frozen.secret_key,
-            session_token=frozen.token,
-            region_name=session.region_name,
-            endpoint_url=endpoint_url,
-        )
 
 
 class LabelStudioReview:
@@ -167,8 +134,8 @@ class LabelStudioReview:
             The project's id.
 
         Raises:
-            ConfigError: The project's label config is newer, or has parts in use that the given
-                one lacks. The project is left as it was.
+            ConfigError: The project's label config is newer or of another store, or has parts in
+                use that the given one lacks. The project is left as it was.
         """
         settings: dict[str, Any] = {
             "label_config": label_config,
@@ -187,8 +154,15 @@ class LabelStudioReview:
             logger.info("project %r at %s is new: %d", title, self.url, project_id)
         else:
             self._update(project_id, settings)
-        self._ensure_storage(project_id, bucket, prefix, s3)
+        with self._calling(f"storage s3://{bucket}/{prefix} of project {project_id}"):
+            ensure_storage(self._sdk.import_storage.s3, project_id, bucket, prefix, s3)
         return project_id
+
+    def check_project(self, title: str, label_config: str) -> None:
+        """Raises ConfigError where `ensure_project` would refuse the label config."""
+        project_id = self.find_project(title)
+        if project_id is not None:
+            self._require_fit(project_id, label_config)
 
     def ensure_webhook(self, project_id: int) -> None:
         """Makes the project's webhook, brings it up to date, or removes it.
@@ -210,17 +184,24 @@ class LabelStudioReview:
         return oldest
 
     def _update(self, project_id: int, settings: Mapping[str, Any]) -> None:
-        with self._calling(f"reading project {project_id}"):
-            now = self._sdk.projects.get(id=project_id)
-        place = f"Label Studio {self.url}: project {project_id}"
-        require_no_newer(now.label_config or "", place)
+        now = self._require_fit(project_id, settings["label_config"])
         changed = {name: to for name, to in settings.items() if getattr(now, name, None) != to}
-        if "label_config" in changed:
-            require_nothing_lost(changed["label_config"], self._summary(project_id), place)
         if changed:
             with self._calling(f"changing {', '.join(changed)} of project {project_id}"):
                 self._sdk.projects.update(id=project_id, **changed)
             logger.info("changed %s of project %d", ", ".join(changed), project_id)
+
+    def _require_fit(self, project_id: int, label_config: str) -> Any:
+        """The project as it is, if the label config may take the place of its own."""
+        with self._calling(f"reading project {project_id}"):
+            project = self._sdk.projects.get(id=project_id)
+        now = project.label_config or ""
+        place = f"Label Studio {self.url}: project {project_id}"
+        require_no_newer(now, place)
+        require_same_store(label_config, now, place)
+        if now != label_config:
+            require_nothing_lost(label_config, self._summary(project_id), place)
+        return project
 
     def _summary(self, project_id: int) -> Mapping[str, Any]:
         """How often each part of the label config was used."""
@@ -230,49 +211,27 @@ class LabelStudioReview:
                 f"api/projects/{project_id}/summary/", method="GET"
             )
             if answer.is_error:
-                raise ApiError(status_code=answer.status_code, body=answer.text)
+                is_json = "json" in answer.headers.get("content-type", "")
+                body = answer.json() if is_json else answer.text
+                raise ApiError(status_code=answer.status_code, body=body)
             found: Mapping[str, Any] = answer.json()
         return found
-
-    def _ensure_storage(self, project_id: int, bucket: str, prefix: str, s3: S3Access) -> None:
-        wanted: dict[str, Any] = {
-            "project": project_id,
-            "title": "tiles",
-            "bucket": bucket,
-            "prefix": prefix,
-            "aws_access_key_id": s3.access_key_id,
-            "aws_secret_access_key": s3.secret_access_key,
-            # The server fetches the images itself: the bucket stays private and needs no CORS.
-            "presign": False,
-            "use_blob_urls": True,
-            "synchronizable": False,
-        }
-        optional = {
-            "aws_session_token": s3.session_token,
-            "region_name": s3.region_name,
-            "s3endpoint": s3.endpoint_url,
-        }
-        wanted |= {name: value for name, value in optional.items() if value}
-        place = f"storage s3://{bucket}/{prefix} of project {project_id}"
-        storages = self._sdk.import_storage.s3
-        with self._calling(place):
-            known = [each.id for each in storages.list(project=project_id) if each.bucket == bucket]
-            if known:
-                storages.update(id=known[0], **wanted)
-            else:
-                storages.create(request_options=_ONCE, **wanted)
 
     def progress(self, project_id: int) -> dict[str, TaskProgress]:
         """Every task of the project that has a `lae_key`, by it, and how far it is.
 
         Where there are several of a key, the first that a steward has begun counts, else the first.
         """
-        include = "id,data,overlap,is_labeled,annotations,completed_by,was_cancelled,draft_exists"
+        include = (
+            "id,data,overlap,is_labeled,draft_exists,"
+            "annotations,completed_by,was_cancelled,updated_at"
+        )
+        emails = self._emails()
         of_key: defaultdict[str, list[Any]] = defaultdict(list)
         for task in self._tasks(project_id, include=include):
             if key := (task.data or {}).get("lae_key"):
                 of_key[key].append(task)
-        return {key: progress_of(tasks) for key, tasks in of_key.items()}
+        return {key: progress_of(tasks, emails) for key, tasks in of_key.items()}
 
     def send(self, project_id: int, tasks: Iterable[ReviewTask], batch_size: int) -> int:
         """Sends tasks, in batches, and says how many; the caller looks first which are missing."""
@@ -287,26 +246,26 @@ class LabelStudioReview:
         return sent
 
     def delete_doubles(self, project_id: int, task_ids: Collection[int]) -> None:
-        """Deletes tasks one by one, but for those that somebody has annotated by now."""
+        """Deletes tasks one by one, but for those that somebody has begun by now."""
         logger.info("project %d: deleting %d tasks that are there twice", project_id, len(task_ids))
         for task_id in task_ids:
-            with self._calling(f"deleting task {task_id} of {project_id}, which is there twice"):
-                try:
-                    if not self._sdk.tasks.get(id=str(task_id)).annotations:
-                        self._sdk.tasks.delete(id=str(task_id))
-                except ApiError as error:
-                    if error.status_code != 404:  # another push was first
-                        raise
+            what = f"deleting task {task_id} of {project_id}, which is there twice"
+            with self._calling(what), unless_gone():
+                task = self._sdk.tasks.get(id=str(task_id))
+                # Not `drafts`: these are the token's own user's only.
+                if not (task.annotations or task.draft_exists):
+                    self._sdk.tasks.delete(id=str(task_id))
 
     def ask_more(self, project_id: int, stewards: Mapping[int, int]) -> None:
-        """Has tasks looked at by so many different stewards, though some may have done so already.
+        """Has tasks served until they have so many annotations, of as many stewards.
 
         Args:
             project_id: The project.
-            stewards: How many, by task id.
+            stewards: How many, by task id; with those who have annotated it already.
         """
         for task_id, count in stewards.items():
-            with self._calling(f"asking {count} stewards for task {task_id} of {project_id}"):
+            what = f"asking {count} stewards for task {task_id} of {project_id}"
+            with self._calling(what), unless_gone():
                 # A task that has had its looks is served again only if it is told to be unlabelled.
                 self._sdk.tasks.update(id=str(task_id), overlap=count, is_labeled=False)
 
@@ -320,10 +279,13 @@ class LabelStudioReview:
         include = (
             "id,data,annotations,updated_at,result,completed_by,was_cancelled,lead_time,created_at"
         )
-        with self._calling("listing users"):
-            emails = {user.id: user.email for user in self._sdk.users.list()}
+        emails = self._emails()
         tasks = self._tasks(project_id, include=include, query=_changed_since(cursor))
         return [changed_task(task, emails) for task in tasks]
+
+    def _emails(self) -> dict[int, str]:
+        with self._calling("listing users"):
+            return {user.id: user.email for user in self._sdk.users.list()}
 
     def latest_change(self, project_id: int, cursor: str | None) -> str | None:
         """When a task last changed since the cursor; None if none did.

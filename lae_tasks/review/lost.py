@@ -1,23 +1,27 @@
 """Which tasks Label Studio has lost and stewards still have to look at, over all nights."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from lae_tasks.contracts import ReviewItem, TileCheck, VerdictAction
+from lae_tasks.review.second_looks import lookers, stewards_wanted
 from lae_tasks.review.verdicts import current_verdicts, fold_verdicts
 from lae_tasks.state import State
 
 
-def lost_tasks(reviews: State, there: Collection[str]) -> tuple[list[ReviewItem], list[TileCheck]]:
+def lost_tasks(
+    reviews: State, there: Collection[str], spelled: Callable[[str], str]
+) -> tuple[list[ReviewItem], list[TileCheck]]:
     """What was filed with the tasks that have to be sent, now or again.
 
-    A task is not sent if something that it decided holds, if all its regions are decided or in
-    another task, or if it is to check a tile that was checked. Verdicts of checks decide nothing
-    here, as they must not change what else is looked at.
+    A task is not sent if as many stewards have looked at it as it wants, if all its regions are in
+    another task or decided by one, or if it is to check a tile that was checked. Verdicts of checks
+    decide nothing here, as they must not change what else is looked at.
 
     Args:
         reviews: What was filed and what came back; what was filed last stands last.
         there: Keys of the tasks that Label Studio has.
+        spelled: How the vocabulary spells a name.
     """
     checks = reviews.tile_checks
     of_task: defaultdict[str, list[ReviewItem]] = defaultdict(list)
@@ -25,15 +29,19 @@ def lost_tasks(reviews: State, there: Collection[str]) -> tuple[list[ReviewItem]
         of_task[item.task_key].append(item)
     verdicts = reviews.verdicts.values()
     held = fold_verdicts(verdict for verdict in verdicts if verdict.task_key not in checks)
-    looked_at = {verdict.task_key for verdict in held.values()}
-    covered = set(held)
+    looked = lookers(reviews, {})
+    wanted = stewards_wanted(reviews.review_items, verdicts, looked, spelled)
+    asked: set[str] = set()
     for key in there:
-        covered.update(item.region_id for item in of_task.get(key, ()) if key not in checks)
+        asked.update(item.region_id for item in of_task.get(key, ()) if key not in checks)
     items: list[ReviewItem] = []
     for key, boxes in reversed(of_task.items()):  # of two of the same regions the newer one
+        if key in there or key in checks or len(looked.get(key, ())) >= wanted[key]:
+            continue
         regions = {item.region_id for item in boxes}
-        if not (key in there or key in checks or key in looked_at or regions <= covered):
-            covered |= regions
+        by_others = {i for i in regions & held.keys() if held[i].task_key != key}
+        if not regions <= asked | by_others:
+            asked |= regions
             items += boxes
     checked = {v.region_id for v in current_verdicts(verdicts) if v.action is VerdictAction.CHECK}
     checked.update(check.tile_id for check in checks.values() if check.task_key in there)

@@ -12,14 +12,13 @@ from lae_tasks.review.annotation import Annotation, version_id
 from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.review.verdicts import (
     BLANK,
+    COLLECT,
     current_verdicts,
     deleted_annotations,
     read_verdicts,
     withdrawn,
 )
 from lae_tasks.state import State
-
-COLLECT = "collect"
 
 #: Annotations this much older than the newest verdict are read again: a server's transaction may
 #: become visible later than its time stamp says.
@@ -60,9 +59,12 @@ def read_new(
             before = [v for v in of_task if v.annotation_id == annotation.annotation_id]
             if version in state.refused or (task.created_at, version) in known:
                 results.append(Done(version))
+            elif sent or key in checks:
+                results.append(_read(annotation, sent, checks.get(key), before, config.vocabulary))
+            elif _unknown_id(version) in state.refused:
+                results.append(Done(version))
             else:
-                check = checks.get(key)
-                results.append(_read(annotation, key, sent, check, before, config.vocabulary))
+                results.append(_unknown(annotation, key))
         for annotation_id, verdicts in deleted_annotations(task, of_task).items():
             taken_back = withdrawn(verdicts, (), task.updated_at)
             results.append(_done(version_id(annotation_id, task.updated_at), taken_back))
@@ -77,21 +79,12 @@ def cursor(state: State) -> str | None:
 
 def _read(
     annotation: Annotation,
-    lae_key: str,
     sent: Sequence[ReviewItem],
     check: TileCheck | None,
     before: Sequence[Verdict],
     vocabulary: Vocabulary,
 ) -> Done | Rejection:
     """What an annotation says now, and what it said before and no longer does."""
-    if not sent and not check:
-        return Rejection(
-            rejected_id=annotation.version_id,
-            stage=COLLECT,
-            reason="unknown task",
-            detail=f"task {annotation.task_id} (lae_key {lae_key or None}) is none that this "
-            "store has sent",
-        )
     verdicts = read_verdicts(annotation, sent, vocabulary, check)
     if isinstance(verdicts, Rejection):
         if verdicts.reason != BLANK or not before:
@@ -100,6 +93,24 @@ def _read(
     decided = {verdict.region_id for verdict in verdicts}
     taken_back = withdrawn(before, decided, annotation.updated_at)
     return _done(annotation.version_id, [*verdicts, *taken_back])
+
+
+def _unknown(annotation: Annotation, lae_key: str) -> Rejection:
+    return Rejection(
+        rejected_id=_unknown_id(annotation.version_id),
+        stage=COLLECT,
+        reason="unknown task",
+        detail=f"task {annotation.task_id} (lae_key {lae_key or None}) is none that this store has "
+        "sent",
+    )
+
+
+def _unknown_id(version: str) -> str:
+    """Not the version's own id: it is read as soon as its task is known.
+
+    A push may have filed the task after this state was read.
+    """
+    return f"{version}/unknown"
 
 
 def _done(record_id: str, verdicts: Sequence[Verdict]) -> Done:

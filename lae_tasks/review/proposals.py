@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from lae_tasks.contracts import Verdict
 from lae_tasks.naming.names import canonical_form
 from lae_tasks.naming.vocabulary import Vocabulary
-from lae_tasks.review.verdicts import current_verdicts
+from lae_tasks.review.verdicts import last_words
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,8 @@ def proposals(verdicts: Iterable[Verdict], vocabulary: Vocabulary) -> list[Propo
     if not vocabulary.categories:
         return []
     every = list(verdicts)
-    last_words: dict[tuple[str, str], Verdict] = {}
-    for verdict in sorted(current_verdicts(every), key=lambda v: (v.decided_at, v.verdict_id)):
-        last_words[verdict.region_id, verdict.annotator] = verdict
     said: dict[str, list[tuple[str, Verdict]]] = {}
-    for verdict in last_words.values():
+    for verdict in (word for words in last_words(every).values() for word in words.values()):
         if verdict.category and vocabulary.meaning(verdict.category) is None:
             form = canonical_form(verdict.category)
             said.setdefault(form, []).append((verdict.category, verdict))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from lae_tasks.contracts import (
+    BoxPx,
     Decision,
     Outcome,
     Purpose,
@@ -20,10 +21,11 @@ from lae_tasks.contracts import (
     TileCheck,
     VerdictAction,
     WindowPx,
+    review_item_id,
 )
 from lae_tasks.geometry import clip
 from lae_tasks.regions.rle import Runs
-from lae_tasks.review.boxes import to_percent
+from lae_tasks.review.boxes import beyond_tile, to_percent
 from lae_tasks.review.label_config import BOX, CONTEXT, CONTEXT_PREFIX, IMAGE, MASK, MASK_PREFIX
 from lae_tasks.review.labels import labels
 from lae_tasks.review.selection import NO_CATEGORY, rank
@@ -50,8 +52,9 @@ class ReviewTask:
         items: The boxes as they are sent, in reading order.
         regions: The regions of the items, by id.
         decisions: The decisions on them, as they are now.
-        context: Regions that are not asked about here, shown in grey: accepted, or in doubt and
-            asked on another tile, in another task or later.
+        context: Boxes of what is not asked about here, by region, shown in grey: what stewards
+            have drawn or decided, and what is accepted, or in doubt and asked on another tile, in
+            another task or later.
         labels: The categories beside the tile, as Label Studio takes them.
         image_uri: `s3://bucket/key` of the tile's rendition.
         title: What the steward reads above the tile.
@@ -63,7 +66,7 @@ class ReviewTask:
     items: tuple[ReviewItem, ...]
     regions: Mapping[str, Region]
     decisions: tuple[Decision, ...]
-    context: tuple[Region, ...]
+    context: Mapping[str, BoxPx]
     labels: list[dict[str, str]]
     image_uri: str
     title: str
@@ -82,17 +85,17 @@ class ReviewTask:
         results += [
             _rectangle(
                 CONTEXT,
-                CONTEXT_PREFIX + region.region_id,
-                to_percent(clip(region.bbox_xyxy_px, window) or region.bbox_xyxy_px, window),
+                CONTEXT_PREFIX + region_id,
+                to_percent(clip(box, window) or box, window),
                 "context",
             )
             | {"readonly": True}
-            for region in self.context
+            for region_id, box in self.context.items()
         ]
         size = {"original_width": window[2], "original_height": window[3]}
         prediction = {
             "model_version": MODEL_VERSION,
-            "score": self._place(),
+            "score": self._score(),
             "result": [size | {"image_rotation": 0} | result for result in results],
         }
         data = {
@@ -105,7 +108,7 @@ class ReviewTask:
             data["lae_left_out"] = list(self.left_out)
         return {"data": data, "predictions": [prediction]}
 
-    def _place(self) -> float:
+    def _score(self) -> float:
         """Label Studio serves first what has the lowest score: here, what is worth most.
 
         What was drawn comes early, and in a random order: what stewards have done of it by any
@@ -206,13 +209,7 @@ def build_tasks(
         tile_of[item.task_key] = item.tile_id
         by_key[item.task_key].append(item)
     to_check = {check.task_key: check.tile_id for check in checks}
-    rejected = _rejected_by_stewards(state)
-    not_rejected: defaultdict[str, list[Region]] = defaultdict(list)
-    for region_id, region in sorted(state.regions.items()):
-        engine = state.decisions.get(region_id)
-        if engine and engine.outcome is not Outcome.REJECT and region_id not in rejected:
-            not_rejected[region.scene_id].append(region)
-    shown_on = _ByPlace(not_rejected)
+    shown_on = _ByPlace(_known_boxes(state))
     named = [decision for decision in state.decisions.values() if decision.category]
     kept = [decision for decision in named if decision.outcome is not Outcome.REJECT]
     # What was only rejected is offered where there is nothing else to draw with.
@@ -227,7 +224,7 @@ def build_tasks(
             logger.info("task %s: nothing of it is there any more: not sent", key)
             continue
         here = {item.region_id for item in there}
-        title = f"{tile.raw_key} · {_place(tile)} · {night}"
+        title = f"{tile.raw_key} · {_window(tile)} · {night}"
         decisions = [state.decisions[i.region_id] for i in there if i.region_id in state.decisions]
         yield ReviewTask(
             key=key,
@@ -235,11 +232,11 @@ def build_tasks(
             items=tuple(sorted(there, key=_reading_order)),
             regions={item.region_id: state.regions[item.region_id] for item in there},
             decisions=tuple(decisions),
-            context=tuple(
-                region
-                for region in shown_on(tile.scene_id, tile.window_px)
-                if region.region_id not in here
-            ),
+            context={
+                region_id: box
+                for region_id, box in shown_on(tile.scene_id, tile.window_px)
+                if region_id not in here
+            },
             labels=labels(there, decisions, vocabulary, names if key in to_check else ()),
             image_uri=f"{store_uri}/{tile.image_key}",
             title=f"{title} · {CHECK_TITLE}" if key in to_check else title,
@@ -247,17 +244,40 @@ def build_tasks(
         )
 
 
-class _ByPlace:
-    """Finds the regions that a window shows: a scene may have thousands of tiles."""
+def _known_boxes(state: State) -> dict[str, dict[str, BoxPx]]:
+    """By scene the boxes of what is there, by region: as stewards have left it, else the engine.
 
-    def __init__(self, of_scene: Mapping[str, Sequence[Region]]) -> None:
-        self._of_scene = of_scene
+    What a steward drew is there, too, so that nobody draws it again.
+    """
+    found: defaultdict[str, dict[str, BoxPx]] = defaultdict(dict)
+    for region_id, decision in state.decisions.items():
+        region = state.regions.get(region_id)
+        if region and decision.outcome is not Outcome.REJECT:
+            found[region.scene_id][region_id] = region.bbox_xyxy_px
+    for region_id, verdict in fold_verdicts(state.verdicts.values()).items():
+        region, boxes = state.regions.get(region_id), found[verdict.scene_id]
+        if verdict.action is VerdictAction.REJECT:
+            boxes.pop(region_id, None)
+        elif verdict.action is VerdictAction.ADD:
+            boxes[region_id] = verdict.bbox_xyxy_px
+        elif region:  # else it is gone since
+            sent = state.review_items.get(review_item_id(verdict.task_key, region_id))
+            box = verdict.bbox_xyxy_px
+            boxes[region_id] = beyond_tile(box, sent, region) if sent else box
+    return {scene_id: dict(sorted(boxes.items())) for scene_id, boxes in found.items() if boxes}
+
+
+class _ByPlace:
+    """Finds the boxes that a window shows: a scene may have thousands of tiles."""
+
+    def __init__(self, of_scene: Mapping[str, Mapping[str, BoxPx]]) -> None:
+        self._of_scene = {scene_id: list(boxes.items()) for scene_id, boxes in of_scene.items()}
         self._boxes = {
-            scene_id: np.array([region.bbox_xyxy_px for region in regions], dtype=np.int64)
-            for scene_id, regions in of_scene.items()
+            scene_id: np.array(list(boxes.values()), dtype=np.int64)
+            for scene_id, boxes in of_scene.items()
         }
 
-    def __call__(self, scene_id: str, window_px: WindowPx) -> list[Region]:
+    def __call__(self, scene_id: str, window_px: WindowPx) -> list[tuple[str, BoxPx]]:
         boxes = self._boxes.get(scene_id)
         if boxes is None:
             return []
@@ -272,7 +292,7 @@ def _rejected_by_stewards(state: State) -> set[str]:
     return {region for region, said in held.items() if said.action is VerdictAction.REJECT}
 
 
-def _place(tile: Tile) -> str:
+def _window(tile: Tile) -> str:
     x, y, width, height = tile.window_px
     return f"{width}×{height} at {x}, {y}"
 

@@ -38,9 +38,8 @@ from lae_tasks.review.label_config import (
     VERDICT,
 )
 
-STAGE = "collect"
+COLLECT = "collect"
 BLANK = "blank annotation"
-
 
 #: Percent of a tile, or degrees: a box that is far beyond its tile was not drawn on a page.
 _Number = Annotated[float, Field(ge=-1000, le=1000)]
@@ -142,7 +141,7 @@ def read_verdicts(
 def _rejected(annotation: Annotation, reason: str, detail: str) -> Rejection:
     return Rejection(
         rejected_id=annotation.version_id,
-        stage=STAGE,
+        stage=COLLECT,
         reason=reason,
         detail=f"annotation of task {annotation.task_id}: {detail}",
     )

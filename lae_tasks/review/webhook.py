@@ -75,13 +75,13 @@ def ensure_webhook(webhooks: Any, project_id: int, webhook: Webhook) -> None:
     ours = [hook for hook in known if SECRET_HEADER in (hook.headers or {})]
     kept = ours[:1] if is_wanted else []
     for hook in ours[len(kept) :]:
-        with _unless_gone():
+        with unless_gone():
             webhooks.delete(id=hook.id)
             logger.info("removed webhook %d of project %d", hook.id, project_id)
     for hook in kept:
         now = {name: getattr(hook, name) for name in wanted}
         if now | {"actions": sorted(hook.actions or ())} != wanted:
-            with _unless_gone():
+            with unless_gone():
                 webhooks.update(id=hook.id, **wanted)
                 logger.info(
                     "changed webhook %d of project %d to %s", hook.id, project_id, webhook.url
@@ -92,8 +92,8 @@ def ensure_webhook(webhooks: Any, project_id: int, webhook: Webhook) -> None:
 
 
 @contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Lets the answer pass that there is no such webhook: another push has removed it just now."""
+def unless_gone() -> Iterator[None]:
+    """Lets the answer pass that there is no such thing: somebody has deleted it just now."""
     # Airflow's API server imports this module; it does without the SDK.
     from label_studio_sdk.core.api_error import ApiError
 

@@ -3,26 +3,30 @@
 `push` can run any number of times, also twice at once: it files what it asks about, compares all
 that was ever filed with what Label Studio has, and sends what is lost and still waits for a look.
 What two pushes have sent is deleted afterwards, but for one. `collect` can run so, too: it writes
-only what is not in the store yet, and nothing if there is nothing new.
+only what is not in the store yet, and nothing if there is nothing new. `follow_up` comes after it,
+on its own: verdicts are in the store, and can be told of, though it fails.
 """
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from lae_tasks.accounts import Counted, Done, Manifest, Rejection
 from lae_tasks.config import Config
 from lae_tasks.contracts import Purpose, ReviewItem, TileCheck, Verdict
-from lae_tasks.errors import ConfigError, UnfinishedNightError
+from lae_tasks.errors import ConfigError, TransientError, UnfinishedNightError
+from lae_tasks.review.annotation import TaskProgress
 from lae_tasks.review.asking import PUSH, new_records
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.review.label_config import label_config
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.review.lost import lost_tasks
-from lae_tasks.review.news import COLLECT, read_new
-from lae_tasks.review.second_looks import stewards_wanted
+from lae_tasks.review.news import read_new
+from lae_tasks.review.second_looks import lookers, stewards_wanted
 from lae_tasks.review.selection import (
     Candidates,
     choose,
@@ -32,7 +36,7 @@ from lae_tasks.review.selection import (
     tiles_to_check,
 )
 from lae_tasks.review.tasks import ReviewTask, build_tasks
-from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.review.verdicts import COLLECT, current_verdicts, fold_verdicts
 from lae_tasks.runner import Work, iter_manifests, run
 from lae_tasks.state import RoutedNight, State, digest_of, iter_nights, load_reviews, load_state
 from lae_tasks.storage import MissingObjectError, Storage
@@ -100,33 +104,40 @@ def push(
         s3: How Label Studio gets at the store.
 
     Raises:
-        ConfigError: The store is no S3, or Label Studio refuses what it is told; if it is the
-            webhook that it refuses, all else is done.
+        ConfigError: The store is no S3, the project is another store's or has another page, and
+            then nothing was changed; or Label Studio refuses what it is told; if it is the webhook
+            that it refuses, all else is done.
         ContractError: The night was not routed yet.
         UnfinishedNightError: The night ran again, but not to its end.
         TransientError: Label Studio does not answer; push again.
     """
     require_s3(store)
+    with suppress(TransientError):  # it is told of below, when what is asked about is filed
+        label_studio.check_project(config.review.project, _page(store))
     if any(routed.manifests is None for routed in iter_nights(store, night)):
         raise UnfinishedNightError(f"night {night} ran again; push when it is routed")
     nights = [routed for routed in iter_nights(store) if routed.manifests is not None]
-    state_of = lru_cache(maxsize=1)(partial(_read_night, store))  # one night in memory
     reviews = load_reviews(store)
+    state_of = lru_cache(maxsize=1)(partial(_read_night, store, reviews))  # one night in memory
     candidates = read_candidates(store, nights)
     manifest, waiting = _file_new(store, night, config, nights, candidates, reviews, state_of)
     reviews = load_reviews(store)  # also what another push has filed meanwhile
     keys = {item.task_key for item in reviews.review_items.values()} | reviews.tile_checks.keys()
     project_id: int | None = None
-    sent = present = 0
+    sent = present = again = 0
     if keys:
-        said = {verdict.category for verdict in reviews.verdicts.values() if verdict.category}
+        said = {v.category for v in current_verdicts(reviews.verdicts.values()) if v.category}
         project_id = prepare_project(candidates.names | said, config, store, label_studio, s3)
-        there = label_studio.progress(project_id).keys()
-        items, checks = lost_tasks(reviews, there)
+        progress = label_studio.progress(project_id)
+        items, checks = lost_tasks(reviews, progress.keys(), config.vocabulary.spelled)
         lost = _tasks(store, night, config, nights, state_of, items, checks)
         sent = label_studio.send(project_id, lost, config.review.batch_size)
-        present = len(keys & there)
-    again = follow_up(reviews, config, label_studio)
+        present = len(keys & progress.keys())
+        if sent:
+            # Two pushes at once may have sent the same tasks. Each looks after it has sent, so that
+            # the last one sees what both have sent; what is deleted does not depend on which does.
+            progress = label_studio.progress(project_id)
+        again = _see_to(project_id, progress, reviews, config, label_studio)
     pushed = Pushed(manifest, sent, present, waiting, again)
     logger.info("review %s: %s", night, pushed.as_text())
     if project_id is not None:
@@ -135,8 +146,8 @@ def push(
     return pushed
 
 
-def _read_night(store: Storage, night: str) -> State:
-    state = load_state(store, night)
+def _read_night(store: Storage, reviews: State, night: str) -> State:
+    state = load_state(store, night, reviews)
     if state.unfinished:
         raise UnfinishedNightError(f"night {night} runs again just now; push when it is routed")
     return state
@@ -232,14 +243,13 @@ def _tasks(
         logger.info("tasks of %d scenes are not sent: they are in no whole night", len(scenes))
 
 
-def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> int:
+def follow_up(reviews: State, config: Config, label_studio: LabelStudioReview) -> int:
     """Sees to the tasks that are there: deletes doubles, and asks for as many stewards as it takes.
 
-    Two pushes at once may have sent the same tasks. Each comes here after it has sent, so that the
-    last one sees what both have sent; what is deleted does not depend on which one does it.
+    Each push does so itself; between pushes, whoever has collected something.
 
     Args:
-        state: What was sent and what came back (`load_reviews(store)`).
+        reviews: What was sent and what came back (`load_reviews(store)`).
         config: The settings.
         label_studio: Where the tasks are.
 
@@ -250,20 +260,30 @@ def follow_up(state: State, config: Config, label_studio: LabelStudioReview) -> 
     if project_id is None:
         return 0
     progress = label_studio.progress(project_id)
+    return _see_to(project_id, progress, reviews, config, label_studio)
+
+
+def _see_to(
+    project_id: int,
+    progress: Mapping[str, TaskProgress],
+    reviews: State,
+    config: Config,
+    label_studio: LabelStudioReview,
+) -> int:
     doubles = [task_id for task in progress.values() for task_id in task.doubles]
     if doubles:
         label_studio.delete_doubles(project_id, doubles)
-    wanted = stewards_wanted(
-        state.review_items,
-        state.verdicts.values(),
-        {key: task.looked for key, task in progress.items()},
-        config.vocabulary.spelled,
+    looked = lookers(reviews, progress)
+    wanted = dict.fromkeys(reviews.tile_checks, 1) | stewards_wanted(
+        reviews.review_items, reviews.verdicts.values(), looked, config.vocabulary.spelled
     )
-    more = {
-        task.task_id: wanted[key]
-        for key, task in progress.items()
-        if task.looked < wanted.get(key, 0) and (task.stewards < wanted[key] or not task.is_served)
-    }
+    more = {}
+    for key, task in progress.items():
+        missing = wanted.get(key, 0) - len(looked[key])
+        # Label Studio counts annotations, also those that are no look.
+        stewards = task.annotated + missing
+        if missing > 0 and (task.stewards < stewards or not task.is_served):
+            more[task.task_id] = stewards
     label_studio.ask_more(project_id, more)
     if more:
         logger.info("asked another steward for %d tasks", len(more))
@@ -278,17 +298,21 @@ def prepare_project(
     s3: S3Access,
 ) -> int:
     """Makes the review project and its vocabulary, or brings them up to date; its id."""
-    require_s3(store)
     parts = urlsplit(store.uri)
-    _grow_vocabulary(store, {*names, *config.vocabulary.names})
+    known = {*names, *config.vocabulary.names}
+    _write_vocabulary(store, {name for name in known if not config.vocabulary.blocks(name)})
     return label_studio.ensure_project(
         config.review.project,
-        label_config(f"{store.uri}/{VOCABULARY_KEY}"),
+        _page(store),
         parts.netloc,
         parts.path.strip("/"),
         s3,
         config.review.guide_url,
     )
+
+
+def _page(store: Storage) -> str:
+    return label_config(f"{store.uri}/{VOCABULARY_KEY}")
 
 
 def require_s3(store: Storage) -> None:
@@ -300,14 +324,16 @@ def require_s3(store: Storage) -> None:
         )
 
 
-def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
-    """Adds names to the object that the stewards' search field reads; none ever leaves it."""
+def _write_vocabulary(store: Storage, names: Iterable[str]) -> None:
+    """Writes the object that the stewards' search field reads, if that changes it.
+
+    A name that nobody says any more leaves it: else each typo would stay for ever.
+    """
     try:
         before = store.read(VOCABULARY_KEY)
     except MissingObjectError:
-        before = b"[]"
-    known = {str(entry["value"]) for entry in json.loads(before)}
-    after = json.dumps([{"value": name} for name in sorted(known.union(names))], indent=0).encode()
+        before = b""
+    after = json.dumps([{"value": name} for name in sorted(names)], indent=0).encode()
     if after != before:
         store.write(VOCABULARY_KEY, after)
 
@@ -315,7 +341,7 @@ def _grow_vocabulary(store: Storage, names: Iterable[str]) -> None:
 def collect(
     state: State, config: Config, store: Storage, label_studio: LabelStudioReview, today: str
 ) -> Manifest | None:
-    """Fetches what the stewards decided since the last time, and asks others where that calls.
+    """Fetches what the stewards decided since the last time; `follow_up` comes next.
 
     Args:
         state: What was sent and what came back so far (`load_reviews(store)`).
@@ -336,7 +362,6 @@ def collect(
     results = read_new(state, config, label_studio)
     fresh = sorted(news for result in results for news in _news(result))
     if not fresh:
-        follow_up(state, config, label_studio)
         return None
     digest = digest_of(fresh)
     work = Work(
@@ -348,11 +373,7 @@ def collect(
         inputs=(digest,),
     )
     ids = [r.record_id if isinstance(r, Done) else r.rejected_id for r in results]
-    manifest = run(store, work, ids, results)
-    news = read_table(store, manifest.outputs[0], Verdict)
-    verdicts = state.verdicts | {verdict.verdict_id: verdict for verdict in news}
-    follow_up(replace(state, verdicts=verdicts), config, label_studio)
-    return manifest
+    return run(store, work, ids, results)
 
 
 def has_news(state: State, config: Config, label_studio: LabelStudioReview) -> bool:

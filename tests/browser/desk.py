@@ -126,10 +126,17 @@ class Desk:
 
     def submit(self) -> None:
         """Sends the tile; the next one comes."""
+        self._send("Control+Enter")
+
+    def skip(self) -> None:
+        """Leaves the tile to somebody else; the next one comes."""
+        self._send("Control+Space")
+
+    def _send(self, key: str) -> None:
         with self.page.expect_response(
             lambda answer: "/annotations" in answer.url and answer.request.method == "POST"
         ) as answer:
-            self.press("Control+Enter")
+            self.press(key)
         assert answer.value.ok
 
 

@@ -74,7 +74,7 @@ class Morning:
         self.desk.submit()
 
     def skip(self) -> None:
-        self.desk.press("Control+Space")
+        self.desk.skip()
 
     def correct(self) -> None:
         desk, tile = self.desk, self.tiles[f"harbour/scene-{CORRECTED}.tif"]
@@ -133,6 +133,8 @@ def test_a_stewards_ten_minutes(
     (drawn,) = (v for v in verdicts if v.action is VerdictAction.ADD)
     assert near(drawn.bbox_xyxy_px, MISSED) and drawn.category == "airplane"
     skipped = morning.tiles[f"harbour/scene-{SKIPPED}.tif"]
+    (its,) = (t for t in project.tasks() if t.data["lae_key"].startswith(skipped.tile_id))
+    assert [annotation["was_cancelled"] for annotation in its.annotations] == [True]
     asked = {item.region_id for item in items if item.tile_id != skipped.tile_id}
     assert {verdict.region_id for verdict in verdicts} == asked | {drawn.region_id}
     corrected = [*map(morning.item, (NO_OBJECT, BY_DIGIT, BY_SEARCH, RENAMED, MISFIT))]

@@ -13,7 +13,8 @@ from label_studio_sdk import LabelStudio
 from demo.stack.services import LabelStudioServer, S3Server
 from lae_tasks.config import Config
 from lae_tasks.contracts import Verdict
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access
+from lae_tasks.review.image_storage import S3Access
+from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.stages import review
 from lae_tasks.state import State, load_reviews
 from lae_tasks.storage import Storage, open_storage
@@ -59,6 +60,7 @@ class Desk:
         manifest = review.collect(self.state, self.config, self.store, self.client, TODAY)
         if manifest is None:
             return None, []
+        review.follow_up(self.state, self.config, self.client)
         return manifest, read_table(self.store, manifest.outputs[0], Verdict)
 
     def tasks(self) -> list[Any]:

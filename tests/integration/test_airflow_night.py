@@ -209,6 +209,7 @@ def test_verdicts_come_back_and_start_a_release(world: World, first_night: str) 
     assert {name: state for (name, _), state in states.items()} == {
         "wait_for_verdicts": "success",
         "collect": "success",
+        "follow_up": "success",
         "calibrate": "skipped",
         "route_again": "skipped",
     }, (states, airflow.logs())

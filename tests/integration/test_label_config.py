@@ -1,13 +1,19 @@
 """A project's label config changes on a real Label Studio, and no annotation is lost by it."""
 
+from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from demo.stack.services import S3Server
 from lae_tasks.contracts import VerdictAction
 from lae_tasks.errors import ConfigError
 from lae_tasks.review.label_config import VERSION, version_of
-from tests.integration.desk import Desk, result
+from lae_tasks.stages import review
+from lae_tasks.storage import open_storage
+from tests.integration.desk import NIGHT, Desk, result
+from tests.review_world import commit_night, make_state
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -83,8 +89,11 @@ def test_what_stewards_have_used_is_not_taken_from_them(desk: Desk) -> None:
     before = [task.annotations for task in desk.tasks()]
     desk.sdk.projects.update(id=desk.project_id, sampling="Sequential sampling")
 
+    commit_night(desk.store, make_state(8, desk.store), "2026-11-23")  # to be asked about
+    written = {info.key: info.etag for info in desk.store.list()}
     with pytest.raises(ConfigError, match=r"note .*quality .*verdict: later .*`review.project`"):
-        desk.push()
+        desk.push("2026-11-23")
+    assert {info.key: info.etag for info in desk.store.list()} == written
     assert project(desk).label_config == by_hand
     assert project(desk).sampling == "Sequential sampling", "all or nothing"
     assert [task.annotations for task in desk.tasks()] == before
@@ -98,6 +107,21 @@ def test_an_older_engine_leaves_a_newer_config_alone(desk: Desk) -> None:
     with pytest.raises(ConfigError, match=rf"version {VERSION + 1}.*update the engine"):
         desk.push()
     assert project(desk).label_config == newer
+
+
+def test_a_project_of_another_store_is_left_alone(desk: Desk, s3: S3Server) -> None:
+    desk.push()
+    before = project(desk)
+    bucket = urlsplit(desk.store.uri).netloc
+    with closing(s3.client()) as objects:
+        other = open_storage(f"s3://{bucket}/other", objects)
+        commit_night(other, make_state(8, other), NIGHT)
+        written = [info.key for info in other.list()]
+        with pytest.raises(ConfigError, match=r"another store's.*/store/.*/other/.*review.project"):
+            review.push(other, NIGHT, desk.config, desk.client, desk.access)
+        assert [info.key for info in other.list()] == written
+    assert project(desk).label_config == before.label_config
+    assert len(desk.tasks()) == 1
 
 
 def test_the_project_links_to_the_guide(desk: Desk) -> None:

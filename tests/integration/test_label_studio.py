@@ -7,17 +7,19 @@ import httpx
 import pytest
 
 from demo.stack.processes import free_port
-from demo.stack.services import LabelStudioServer
+from demo.stack.services import LabelStudioServer, S3Server
 from lae_tasks.accounts import Rejection
 from lae_tasks.contracts import Outcome, VerdictAction
 from lae_tasks.errors import ConfigError, ContractError, TransientError, UnfinishedNightError
+from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.review.boxes import to_percent
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.review.label_studio import LabelStudioReview
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.stages import review
 from lae_tasks.storage import open_storage
 from lae_tasks.tables import read_table
-from tests.integration.desk import NIGHT, Desk, rest, result
+from tests.integration.desk import NIGHT, TODAY, Desk, rest, result
 from tests.review_world import tasks_of
 
 #: The first test waits for Label Studio to start.
@@ -78,6 +80,51 @@ def test_image_and_vocabulary_come_through_label_studio(
         assert http.get(shown).status_code in (302, 401, 403)
     names = [entry["value"] for entry in json.loads(desk.store.read(review.VOCABULARY_KEY))]
     assert {d.category for d in desk.night.decisions.values()} <= set(names)
+
+
+def test_the_search_list_has_what_is_said_now_and_may_be_said(desk: Desk) -> None:
+    vocabulary = Vocabulary.model_validate({"categories": ["pier"], "blocked": ["object"]})
+    desk.config = desk.config.model_copy(update={"vocabulary": vocabulary})
+    desk.push()
+
+    def names() -> set[str]:
+        desk.push()
+        return {entry["value"] for entry in json.loads(desk.store.read(review.VOCABULARY_KEY))}
+
+    before = names()
+    assert "pier" in before and {d.category for d in desk.night.decisions.values()} <= before
+    results = desk.sent_results()
+    one, other = [str(each["id"]) for each in results if each["from_name"] == "box"][:2]
+    blocked = result(other, "newname", "textarea", {"text": ["object"]})
+    typo = result(one, "newname", "textarea", {"text": ["lighthuose"]})
+    annotation_id = desk.submit([*results, typo, blocked])
+    desk.collect()
+    assert names() == before | {"lighthuose"}
+    corrected = result(one, "newname", "textarea", {"text": ["lighthouse"]})
+    desk.sdk.annotations.update(id=annotation_id, result=[*results, corrected, rest("rest-accept")])
+    desk.collect()
+    assert names() == before | {"lighthouse"}
+
+
+def test_a_storage_is_brought_up_to_date_whole(desk: Desk, s3: S3Server) -> None:
+    desk.access = S3Access(s3.key, s3.secret, "old token", "us-west-2", s3.endpoint)
+    desk.push()
+
+    def storage() -> tuple[Any, ...]:
+        (found,) = desk.sdk.import_storage.s3.list(project=desk.project_id)
+        return found.region_name, found.s3endpoint
+
+    assert storage() == ("us-west-2", s3.endpoint)
+    desk.access = S3Access(s3.key, s3.secret)
+    desk.push()
+    assert not any(storage()), "Label Studio would go on with what was there before"
+
+
+def test_what_label_studio_says_of_an_error_is_told(desk: Desk) -> None:
+    desk.push()
+    with pytest.raises(ConfigError) as raised:
+        desk.client._summary(desk.project_id + 1_000_000)
+    assert "HTTP 404" in str(raised.value) and "no JSON" not in str(raised.value)
 
 
 def test_what_a_steward_does_comes_back(desk: Desk) -> None:
@@ -277,6 +324,18 @@ def test_tasks_of_others_are_counted_not_taken(desk: Desk) -> None:
     assert "lae_key None" in rejection.detail
     assert len(verdicts) == len(desk.state.review_items)
     assert desk.collect() == (None, []), "what was refused once is not told again"
+
+
+def test_what_was_filed_and_annotated_while_collecting_is_read_the_next_time(desk: Desk) -> None:
+    before = desk.state
+    desk.push()
+    desk.submit(desk.sent_results())
+    manifest = review.collect(before, desk.config, desk.store, desk.client, TODAY)
+    assert manifest and manifest.rejected_by_reason == {"unknown task": 1}
+    assert review.has_news(desk.state, desk.config, desk.client)
+    _, verdicts = desk.collect()
+    assert len(verdicts) == len(desk.state.review_items)
+    assert desk.collect() == (None, [])
 
 
 def test_a_wrong_token_and_a_silent_server_say_what_to_do(label_studio: LabelStudioServer) -> None:

@@ -135,6 +135,33 @@ def _annotate(
     assert answer.status_code == 201, answer.text
 
 
+def test_a_tile_whose_annotation_is_refused_is_another_stewards(
+    desk: Desk, label_studio: LabelStudioServer
+) -> None:
+    desk.push()
+    (task,) = desk.tasks()
+    with another_steward(label_studio, "blank@example.org") as other:
+        blank = desk.submit([])  # as the button + makes it
+        manifest, verdicts = desk.collect()
+        assert (manifest.rejected_by_reason, verdicts) == ({"blank annotation": 1}, [])
+        assert served(other, desk) == task.id
+        assert desk.push().again == 0, "it is asked for already"
+        _annotate(other, task.id, sent(task))
+        _, verdicts = desk.collect()
+        assert {verdict.annotator for verdict in verdicts} == {"blank@example.org"}
+        assert desk.push().again == 0, "one look is enough"
+
+        # What is taken back by an empty annotation is no look either.
+        desk.sdk.annotations.delete(id=blank)
+        (annotation,) = desk.tasks()[0].annotations
+        desk.sdk.annotations.update(id=annotation["id"], result=[])
+        _, news = desk.collect()
+        assert {verdict.action for verdict in news} == {VerdictAction.WITHDRAW}
+        assert fold_verdicts(desk.state.verdicts.values()) == {}
+    with another_steward(label_studio, "third@example.org") as third:
+        assert served(third, desk) == task.id
+
+
 def test_a_share_of_what_is_drawn_is_for_two_stewards_from_the_start(desk: Desk) -> None:
     all_drawn(desk)
     desk.set(second_look_share=1.0)

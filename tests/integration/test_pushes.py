@@ -23,7 +23,7 @@ from lae_tasks.stages import review
 from lae_tasks.state import State
 from lae_tasks.storage import S3Storage
 from lae_tasks.tables import read_table
-from tests.integration.desk import NIGHT, Desk, rest
+from tests.integration.desk import NIGHT, Desk, another_steward, rest
 from tests.review_world import commit_night, make_state, tasks_of
 
 #: The first test waits for Label Studio to start.
@@ -107,6 +107,21 @@ def test_what_a_check_decided_does_not_keep_the_ordinary_task_away(desk: Desk) -
         desk.sdk.tasks.delete(id=str(task.id))
     assert desk.push().tasks == 1
     assert check not in keys(desk)
+
+
+def test_what_was_left_undecided_outlives_its_task(desk: Desk) -> None:
+    desk.push()
+    (task,) = desk.tasks()
+    desk.submit(desk.sent_results(), "rest-unchecked")
+    desk.collect()
+    desk.sdk.tasks.delete(id=str(task.id))
+    pushed = desk.push()
+    assert (pushed.tasks, pushed.again) == (1, 0), "for one more steward"
+    accept_all(desk, desk.tasks()[0])
+    desk.collect()
+    for task in desk.tasks():
+        desk.sdk.tasks.delete(id=str(task.id))
+    assert desk.push().tasks == 0, "now it is decided"
 
 
 class _Meeting(LabelStudioReview):
@@ -228,6 +243,19 @@ def test_of_doubles_the_one_that_a_steward_has_begun_stays(
 
     def there() -> list[int]:
         return sorted(task.id for task in desk.tasks())
+
+    fresh = double()
+    with another_steward(label_studio, "quick@example.org") as quick:
+        answer = quick.post(
+            f"/api/tasks/{fresh.id}/drafts",
+            json={"result": [rest("rest-accept")], "lead_time": 1},
+            headers={"X-CSRFToken": quick.cookies["csrftoken"]},
+        )
+        answer.raise_for_status()
+    # The push that deletes doubles has listed them before somebody began.
+    desk.client.delete_doubles(desk.project_id, [fresh.id])
+    assert there() == [first.id, fresh.id]
+    desk.sdk.tasks.delete(id=str(fresh.id))
 
     double(), double()
     assert desk.push().tasks == 0

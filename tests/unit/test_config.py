@@ -286,3 +286,15 @@ def test_what_models_are_called_is_no_path_unless_it_lies_there(tmp_path: Path) 
     assert clip == f"ViT-B-32/{tmp_path / 'RemoteCLIP.pt'}"
     assert classify("clip_model: ViT-B-32/openai").clip_model == "ViT-B-32/openai"
     assert classify("prompt: json").prompt == "json"
+
+
+def test_each_dataset_has_a_project_of_its_own(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL)).review.project == "LAE review: lae"
+    ports = load_config(write(tmp_path, MINIMAL + "dataset: ports\nreview:\n  batch_size: 9\n"))
+    assert ports.review.project == "LAE review: ports"
+    named = load_config(write(tmp_path, MINIMAL + "dataset: ports\nreview:\n  project: mine\n"))
+    assert named.review.project == "mine"
+    long = load_config(write(tmp_path, MINIMAL + f"dataset: {'long-' * 20}er\n"))
+    assert len(long.review.project) == 50
+    with pytest.raises(ConfigError, match=r"review.project|at most 50"):
+        load_config(write(tmp_path, MINIMAL + f"review:\n  project: {'long ' * 20}er\n"))

@@ -135,3 +135,10 @@ def test_a_night_without_scenes_is_left_out(world: World) -> None:
     ingest(world)
     commit(world, "route", "all", (Decision, Merge), ())
     assert load_state(world.store) == State()
+
+
+def test_what_stewards_said_is_not_read_again_for_each_night(routed: World) -> None:
+    reviews = State(refused={"an annotation"})
+    state = load_state(routed.store, NIGHT, reviews)
+    assert state.refused == {"an annotation"} and state.tiles == routed.state.tiles
+    assert nothing_of_the_night(reviews)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lae_tasks.config import Config
     from lae_tasks.night import Night
-    from lae_tasks.review.label_studio import S3Access
+    from lae_tasks.review.image_storage import S3Access
     from lae_tasks.storage import Storage
 
 
@@ -73,7 +73,7 @@ class EngineHook(BaseHook):
         Args:
             endpoint_url: Where that service finds the S3 server; None if it knows.
         """
-        from lae_tasks.review.label_studio import S3Access
+        from lae_tasks.review.image_storage import S3Access
 
         session = self._s3.get_session(region_name=self._s3.region_name)
         return S3Access.from_session(session, endpoint_url)

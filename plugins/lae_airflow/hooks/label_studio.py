@@ -75,7 +75,7 @@ class LabelStudioHook(BaseHook):
         """Whether the server answers to the token, and what it said."""
         try:
             with self.get_conn() as client:
-                client.find_project("LAE review")
+                client.find_project("any")
         except LaeError as error:
             return False, str(error)
         return True, f"Label Studio {client.url} answers to the token"

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from lae_airflow.hooks.label_studio import LabelStudioHook
 from lae_airflow.operators.base import EngineOperator, skip_without_news
 from lae_airflow.triggers.verdicts import CHANGED, FAILED, VerdictsTrigger
-from lae_tasks.errors import ConfigError
+from lae_tasks.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,21 +109,18 @@ class VerdictsSensor(ReviewOperator):
     def _look(self, deadline: float, have_paused: bool) -> None:
         """Returns if there are new verdicts, defers if not.
 
+        A server that does not answer is waited for like a verdict.
+
         Args:
             deadline: When to give up, seconds since the epoch.
             have_paused: Whether the stewards are known to pause. A hint starts the run at their
                 first verdict, and they go on.
         """
-        from lae_tasks.stages.review import has_news
-        from lae_tasks.state import load_reviews
-
-        engine = self.engine()
-        config = engine.config
-        with self.label_studio().get_conn() as client:
-            project_id = client.find_project(config.review.project)
-            # Asked before looking: a change in between is seen by the trigger once more.
-            latest = client.latest_change(project_id, None) if project_id is not None else None
-            is_news = has_news(load_reviews(engine.store), config, client)
+        try:
+            latest, is_news = self._ask()
+        except TransientError as error:
+            self.log.warning("waiting: %s", error)
+            latest, is_news = None, False
         left_s = deadline - time.time()
         if is_news and (have_paused or left_s <= 0 or _age_s(latest) >= float(self.quiet_s)):
             return
@@ -131,7 +128,7 @@ class VerdictsSensor(ReviewOperator):
             raise AirflowSkipException("no new verdicts yet; the next run goes on waiting")
         self.defer(
             trigger=VerdictsTrigger(
-                project=config.review.project,
+                project=self.engine().config.review.project,
                 since=None if is_news else latest,
                 deadline=deadline,
                 quiet_s=float(self.quiet_s),
@@ -142,6 +139,18 @@ class VerdictsSensor(ReviewOperator):
             kwargs={"deadline": deadline},
             timeout=left_s + _GRACE_S,
         )
+
+    def _ask(self) -> tuple[str | None, bool]:
+        """When a task last changed, and whether there is anything to collect."""
+        from lae_tasks.stages.review import has_news
+        from lae_tasks.state import load_reviews
+
+        engine = self.engine()
+        with self.label_studio().get_conn() as client:
+            project_id = client.find_project(engine.config.review.project)
+            # Asked before looking: a change in between is seen by the trigger once more.
+            latest = client.latest_change(project_id, None) if project_id is not None else None
+            return latest, has_news(load_reviews(engine.store), engine.config, client)
 
 
 def _age_s(latest: str | None) -> float:
@@ -173,6 +182,22 @@ class CollectOperator(ReviewOperator):
         batch = f"{manifest.night}-{manifest.shard}"
         self.announce(context, batch, {"verdicts": manifest.outputs[0].rows} | manifest.counts)
         return f"{store.uri}/runs/{manifest.stage}/{manifest.night}/{manifest.shard}.json"
+
+
+class FollowUpOperator(ReviewOperator):
+    """Asks another steward where verdicts call for it.
+
+    A task of its own: what was collected is told of though Label Studio fails here.
+    """
+
+    def execute(self, context: Context) -> int:
+        """For how many tasks another one was asked."""
+        from lae_tasks.stages.review import follow_up
+        from lae_tasks.state import load_reviews
+
+        engine = self.engine()
+        with self.label_studio().get_conn() as client:
+            return follow_up(load_reviews(engine.store), engine.config, client)
 
 
 class CalibrateOperator(EngineOperator):

@@ -27,6 +27,7 @@ from lae_airflow.operators.release import ReleaseOperator
 from lae_airflow.operators.review import (
     CalibrateOperator,
     CollectOperator,
+    FollowUpOperator,
     ReviewPushOperator,
     VerdictsSensor,
 )
@@ -151,6 +152,7 @@ def test_what_the_trigger_says_becomes_the_tasks_fate() -> None:
         ReviewPushOperator(task_id="push", night=DAY, label_studio_conn_id="other"),
         VerdictsSensor(task_id="wait", wait_s="{{ 60 }}"),
         CollectOperator(task_id="collect"),
+        FollowUpOperator(task_id="follow_up"),
         RouteAgainOperator(task_id="route_again", outlets=[NIGHTS_AGAIN]),
         ReleaseOperator(task_id="release", s3_conn_id="other"),
     ],

@@ -35,7 +35,7 @@ class ScriptedStudio:
 
 def make(deadline_s: float = 5.0, quiet_s: float = 0.0) -> VerdictsTrigger:
     return VerdictsTrigger(
-        project="LAE review",
+        project="LAE review: lae",
         since="2026-11-22T10:00:00.000000+00:00",
         deadline=time.time() + deadline_s,
         quiet_s=quiet_s,

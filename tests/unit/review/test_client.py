@@ -6,11 +6,13 @@ from typing import Any
 
 import boto3
 import pytest
+from label_studio_sdk.core.api_error import ApiError
 
 from lae_tasks.errors import ConfigError
 from lae_tasks.review.annotation import progress_of
+from lae_tasks.review.image_storage import S3Access
 from lae_tasks.review.instruction import instruction
-from lae_tasks.review.label_studio import LabelStudioReview, S3Access, _changed_since
+from lae_tasks.review.label_studio import LabelStudioReview, _changed_since, _translated
 
 GUIDE = Path(__file__).parents[3] / "docs" / "stewards.md"
 
@@ -43,32 +45,44 @@ def test_an_address_without_a_scheme_is_refused_with_the_remedy() -> None:
         client.find_project("any")
 
 
+def test_tasks_that_are_too_large_for_a_proxy_name_the_setting() -> None:
+    error = _translated(ApiError(status_code=413, body="<html>"), "importing")
+    assert isinstance(error, ConfigError) and "review.batch_size" in str(error)
+
+
 @pytest.mark.parametrize("key", ["g", "x", "q", "n"])
 def test_the_guide_and_the_page_name_the_same_keys(key: str) -> None:
     assert f"<kbd>{key}</kbd>" in GUIDE.read_text(encoding="utf-8")
     assert re.search(rf"\b{key}\b", instruction())
 
 
+AT = "2026-11-23T05:00:00.000000+00:00"
+
+
 def _task(task_id: int, *users: int, draft: bool = False, skipped: bool = False) -> Any:
-    said = [{"completed_by": user, "was_cancelled": skipped} for user in users]
+    said = [
+        {"id": user, "completed_by": user, "was_cancelled": skipped, "updated_at": AT}
+        for user in users
+    ]
     return SimpleNamespace(
         id=task_id, overlap=1, is_labeled=bool(said), annotations=said, draft_exists=draft
     )
 
 
 @pytest.mark.parametrize(
-    ("tasks", "counts", "doubles", "looked"),
+    ("tasks", "counts", "doubles", "annotated", "looked"),
     [
-        ([_task(1)], 1, (), 0),
-        ([_task(3), _task(1), _task(2)], 1, (3, 2), 0),
-        ([_task(1), _task(2, 7)], 2, (1,), 1),
-        ([_task(1), _task(2, 7, skipped=True)], 2, (1,), 0),
-        ([_task(1), _task(2, draft=True)], 2, (1,), 0),
-        ([_task(1), _task(2, 7), _task(3, 7, 8), _task(4)], 2, (1, 4), 2),
+        ([_task(1)], 1, (), 0, set()),
+        ([_task(3), _task(1), _task(2)], 1, (3, 2), 0, set()),
+        ([_task(1), _task(2, 7)], 2, (1,), 1, {"7"}),
+        ([_task(1), _task(2, 7, skipped=True)], 2, (1,), 0, set()),
+        ([_task(1), _task(2, draft=True)], 2, (1,), 0, set()),
+        ([_task(1), _task(2, 7), _task(3, 7, 8), _task(4)], 2, (1, 4), 1, {"7", "ada@example.org"}),
     ],
 )
 def test_of_tasks_of_one_key_the_first_that_was_begun_counts(
-    tasks: list[Any], counts: int, doubles: tuple[int, ...], looked: int
+    tasks: list[Any], counts: int, doubles: tuple[int, ...], annotated: int, looked: set[str]
 ) -> None:
-    found = progress_of(tasks)
-    assert (found.task_id, found.doubles, found.looked) == (counts, doubles, looked)
+    found = progress_of(tasks, {8: "ada@example.org"})
+    assert (found.task_id, found.doubles, found.annotated) == (counts, doubles, annotated)
+    assert set(found.by.values()) == looked

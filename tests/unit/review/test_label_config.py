@@ -13,6 +13,7 @@ from lae_tasks.review.label_config import (
     label_config,
     require_no_newer,
     require_nothing_lost,
+    require_same_store,
     version_of,
 )
 
@@ -58,6 +59,14 @@ def test_a_newer_one_is_not_undone() -> None:
     newer = XML.replace(f"lae label config {VERSION} ", f"lae label config {VERSION + 1} ")
     with pytest.raises(ConfigError, match=rf"here: .* version {VERSION + 1}.*update the engine"):
         require_no_newer(newer, "here")
+
+
+def test_a_project_is_of_one_store() -> None:
+    require_same_store(XML, XML, "here")
+    require_same_store(XML, "<View/>", "here")
+    require_same_store(XML, "", "here")
+    with pytest.raises(ConfigError, match=r"another store's.*s3://other/.*`review.project"):
+        require_same_store(XML, label_config("s3://other/vocabulary.json"), "here")
 
 
 def test_what_is_used_and_still_there_is_not_lost() -> None:

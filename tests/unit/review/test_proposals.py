@@ -78,3 +78,11 @@ def test_the_table_says_it_all() -> None:
 
 def test_without_a_vocabulary_every_name_is_taken() -> None:
     assert proposals([said("anna", "r1", "lighthouse")], OPEN) == []
+
+
+def test_who_is_undecided_in_another_task_has_still_said_the_name() -> None:
+    again = said("anna", "r1", None, at=2)
+    puzzled = again.model_copy(
+        update={"action": VerdictAction.UNDECIDED, "task_key": "another", "annotation_id": 77}
+    )
+    assert set(found(said("anna", "r1", "lighthouse"), puzzled)) == {"lighthouse"}

@@ -1,7 +1,9 @@
 import pytest
 
 from lae_tasks.contracts import Purpose, ReviewItem, Verdict, VerdictAction
-from lae_tasks.review.second_looks import stewards_wanted
+from lae_tasks.review.annotation import TaskProgress, version_id
+from lae_tasks.review.second_looks import lookers, stewards_wanted
+from lae_tasks.state import State
 
 ACCEPT, RELABEL, ADJUST, REJECT, ADD, CHECK, UNDECIDED, WITHDRAW = VerdictAction
 BOX = (0, 0, 10, 10)
@@ -44,7 +46,7 @@ def says(
 
 def wanted(*verdicts: Verdict, looked: int, items: tuple[ReviewItem, ...] = (item(),)) -> int:
     of_ids = {each.record_id: each for each in items}
-    return stewards_wanted(of_ids, verdicts, {"k": looked}, str)["k"]
+    return stewards_wanted(of_ids, verdicts, {"k": [*map(str, range(looked))]}, str)["k"]
 
 
 def test_what_was_planned_is_wanted() -> None:
@@ -108,3 +110,25 @@ def test_what_a_steward_cannot_tell_another_is_asked() -> None:
     assert wanted(puzzled, looked=1, items=(doubt,)) == 2, "else it would wait for ever"
     assert wanted(puzzled, says("bob", REJECT), looked=2, items=(doubt,)) == 1
     assert wanted(puzzled, looked=1, items=(check,)) == 1, "it is asked about in another task"
+
+
+def test_who_has_looked() -> None:
+    later = "2026-11-23T06:00:00.000000+00:00"
+    reviews = State()
+    for verdict in (
+        says("ada", UNDECIDED, None),
+        says("bob", ACCEPT),
+        says("bob", WITHDRAW, None, decided_at=later),
+        says("eve", REJECT, task_key="lost"),
+    ):
+        reviews.verdicts[verdict.verdict_id] = verdict
+    taken_back = version_id(reviews.verdicts["bob-withdraw-r"].annotation_id, later)
+    reviews.refused.add(version_id(7, later))
+
+    def looked(**by: str) -> dict[str, set[str]]:
+        return lookers(reviews, {"k": TaskProgress(1, 1, len(by), by, is_served=False)})
+
+    assert looked() == {"k": {"ada"}, "lost": {"eve"}}
+    assert looked(**{version_id(7, later): "joe", taken_back: "bob"})["k"] == {"ada"}
+    unread = {version_id(7, "2026-11-23T07:00:00.000000+00:00"): "joe"}
+    assert looked(**unread)["k"] == {"ada", "joe"}

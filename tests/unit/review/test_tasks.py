@@ -1,11 +1,21 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 
-from lae_tasks.contracts import Decision, Outcome, Purpose, ReviewItem, TileCheck
+from lae_tasks.contracts import (
+    BoxPx,
+    Decision,
+    Outcome,
+    Purpose,
+    ReviewItem,
+    TileCheck,
+    Verdict,
+    VerdictAction,
+)
 from lae_tasks.geometry import decode_mask, mask_in_window
 from lae_tasks.review.boxes import from_percent
 from lae_tasks.review.label_config import CONTEXT_PREFIX, MASK_PREFIX, label_config
@@ -19,6 +29,7 @@ from lae_tasks.review.tasks import (
 )
 from lae_tasks.state import State
 from tests.review_world import asked, make_state, tasks_of
+from tests.unit.review.test_second_looks import says
 
 STORE = "s3://lae/store"
 NIGHT = "2026-11-23"
@@ -38,8 +49,7 @@ def test_what_is_in_doubt_and_the_audit_goes_out_and_nothing_else(state: State) 
         if d.outcome is Outcome.REVIEW or (d.outcome is Outcome.ACCEPT and d.in_audit)
     }
     assert any(d.in_audit for d in task.decisions)
-    rest = {r.region_id for r in task.context}
-    assert rest and not rest & sent
+    assert task.context and not task.context.keys() & sent
 
 
 def test_a_tile_shows_in_grey_what_other_tiles_decide_or_ask(state: State) -> None:
@@ -62,13 +72,13 @@ def test_a_tile_shows_in_grey_what_other_tiles_decide_or_ask(state: State) -> No
     )
     here, beside = sorted(tasks_of(two, STORE, NIGHT), key=lambda task: task.tile.window_px)
     assert [item.region_id for item in beside.items] == [moved.region_id]
-    assert moved.region_id in {region.region_id for region in here.context}
+    assert moved.region_id in here.context
     visible = {
         region.region_id
         for region in state.regions.values()
         if region.bbox_xyxy_px[2] > x + 64 and region.region_id != moved.region_id
     }
-    assert {region.region_id for region in beside.context} == visible
+    assert beside.context.keys() == visible
     for result in beside.payload()["predictions"][0]["result"]:
         if result["id"].startswith(CONTEXT_PREFIX):
             assert result["value"]["x"] >= 0 and result["value"]["width"] > 0
@@ -113,8 +123,8 @@ def test_boxes_and_masks_are_where_the_regions_are(state: State) -> None:
         x0, y0, x1, y1 = region.bbox_xyxy_px
         assert (near.min(0) >= (y0 - y - 2, x0 - x - 2)).all()
         assert (near.max(0) <= (y1 - y + 1, x1 - x + 1)).all()
-    for region in task.context:
-        assert results[CONTEXT_PREFIX + region.region_id]["readonly"]
+    for region_id in task.context:
+        assert results[CONTEXT_PREFIX + region_id]["readonly"]
 
 
 def _pixels(result: dict, window_px: tuple[int, int, int, int]) -> np.ndarray:
@@ -221,7 +231,54 @@ def test_what_was_filed_is_sent_with_its_name_though_the_decision_is_another(sta
 def test_what_waits_or_is_in_another_task_is_grey(state: State) -> None:
     first, *others = asked(state)
     (task,) = tasks_of(state, STORE, NIGHT, [first])
-    assert {item.region_id for item in others} <= {region.region_id for region in task.context}
+    assert {item.region_id for item in others} <= task.context.keys()
+
+
+def test_what_stewards_have_left_is_grey_as_they_left_it(state: State) -> None:
+    first, second, third, fourth, *others = asked(state)
+    x, y, width, _ = first.window_px
+    whole = state.regions[fourth.region_id].bbox_xyxy_px
+    beyond = (whole[0], whole[1], x + width + 40, whole[3])
+    regions = {
+        fourth.region_id: state.regions[fourth.region_id].model_copy(
+            update={"bbox_xyxy_px": beyond}
+        )
+    }
+    at_border = fourth.model_copy(update={"bbox_xyxy_px": (*beyond[:2], x + width, beyond[3])})
+    moved, drawn = (x + 5, y + 5, x + 30, y + 30), (x + 40, y + 5, x + 60, y + 30)
+    said = [
+        _says(second, VerdictAction.ADJUST, moved),
+        _says(third, VerdictAction.REJECT, third.bbox_xyxy_px),
+        _says(at_border, VerdictAction.ACCEPT, at_border.bbox_xyxy_px),
+        _says(first, VerdictAction.ADD, drawn).model_copy(update={"region_id": "drawn"}),
+    ]
+    later = State(
+        tiles=state.tiles,
+        regions=state.regions | regions,
+        decisions=state.decisions,
+        review_items={item.record_id: item for item in (second, third, at_border, *others)},
+        verdicts={verdict.verdict_id: verdict for verdict in said},
+    )
+    (task,) = tasks_of(later, STORE, NIGHT, [first])
+    assert (task.context[second.region_id], task.context["drawn"]) == (moved, drawn)
+    assert third.region_id not in task.context
+    assert task.context[fourth.region_id] == beyond, "another tile shows the rest of it"
+    gone = {i: region for i, region in later.regions.items() if i != second.region_id}
+    (task,) = tasks_of(replace(later, regions=gone), STORE, NIGHT, [first])
+    assert second.region_id not in task.context and "drawn" in task.context
+
+
+def _says(item: ReviewItem, action: VerdictAction, box: BoxPx) -> Verdict:
+    return says(
+        "ada",
+        action,
+        region_id=item.region_id,
+        tile_id=item.tile_id,
+        scene_id=item.scene_id,
+        task_key=item.task_key,
+        verdict_id=f"{item.region_id}-{action}",
+        bbox_xyxy_px=box,
+    )
 
 
 def test_a_check_shows_what_is_accepted_or_in_doubt(state: State) -> None:

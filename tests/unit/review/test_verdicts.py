@@ -132,7 +132,7 @@ def test_a_drawn_box_without_area_or_rejected_is_none(steward: Steward) -> None:
 
 
 def test_outlines_and_context_add_nothing(steward: Steward) -> None:
-    context = steward.task.context[0].region_id
+    context = next(iter(steward.task.context))
     draw(steward, CONTEXT_PREFIX + context, (400, 400, 440, 430), "ship")
     assert read(steward) == []
 
