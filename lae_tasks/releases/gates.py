@@ -193,7 +193,7 @@ def _removed(config: ReleaseConfig, removed: int, parent: ReleaseManifest | None
     if high is None:
         return Gate(name, "keeps the parent's objects", None, _off("max_removed"))
     rule = f"{high:g} of the parent's objects are gone at most"
-    before = parent.counts["objects"] if parent else 0
+    before = parent.counts.get("objects", 0) if parent else 0
     if parent is None or not before:
         return Gate(name, rule, None, "not checked: there is no parent with objects")
     says = (

@@ -15,7 +15,7 @@ from lae_tasks.contracts import (
     VerdictAction,
     review_item_id,
 )
-from lae_tasks.releases.dataset import STEWARD, Annotation, Dataset
+from lae_tasks.releases.dataset import STEWARD, Annotation, Annotations, Dataset
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State
@@ -96,7 +96,7 @@ class World:
         run(self.store, work, ["c"], [Done("c", [*self.judgements, calibration])])
         rules = ["unrecognized", {"rule": "uncertain", "at": 0.9}]
         config = Config(preset="demo", raw="raw", store="store", route={"rules": rules})
-        dataset = Dataset((), tuple(self.annotations), (), {})
+        dataset = Dataset((), Annotations.of(self.annotations), (), {})
         return make_statement(dataset, self.state, config, self.store, self.state.decisions)
 
 
