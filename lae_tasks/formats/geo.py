@@ -83,6 +83,7 @@ class Gatherer:
             return
         for annotation in annotations:
             parts: Parts = [(image, annotation)]
+            self._waiting_size += len(annotation.mask_rle)
             wanted = self._parts_of.get(annotation.region_id, 1)
             if wanted > 1:
                 parts = self._begun[annotation.region_id]
@@ -91,7 +92,6 @@ class Gatherer:
                     continue
                 del self._begun[annotation.region_id]
             self._waiting.append(parts)
-            self._waiting_size += sum(len(part.mask_rle) for _, part in parts)
             if len(self._waiting) == _OBJECTS_AT_ONCE or self._waiting_size > _RLE_AT_ONCE:
                 self._flush()
 
