@@ -83,6 +83,7 @@ class Gatherer:
             return
         for annotation in annotations:
             parts: Parts = [(image, annotation)]
+            self._waiting_size += len(annotation.mask_rle)
             wanted = self._parts_of.get(annotation.region_id, 1)
             if wanted > 1:
                 parts = self._begun[annotation.region_id]
@@ -91,7 +92,6 @@ class Gatherer:
                     continue
                 del self._begun[annotation.region_id]
             self._waiting.append(parts)
-            self._waiting_size += sum(len(part.mask_rle) for _, part in parts)
             if len(self._waiting) == _OBJECTS_AT_ONCE or self._waiting_size > _RLE_AT_ONCE:
                 self._flush()
 
@@ -164,16 +164,18 @@ def _lon_lat(outlines: Outlines, images: Sequence[ReleaseImage]) -> Floats:
         images: Of each object an image that shows it.
     """
     places = [image.place for image in images if image.place]
-    sizes = np.diff(outlines.rings[outlines.polygons])
-    object_of = np.repeat(outlines.object_of, sizes)
-    origins = np.array([image.window_px[:2] for image in images])
-    x, y = (outlines.points_px - origins[object_of]).T
-    a, b, c, d, e, f = np.array([place.transform for place in places])[object_of].T
+    object_of = np.repeat(outlines.object_of, np.diff(outlines.rings[outlines.polygons]))
+    a, b, c, d, e, f = np.transpose([place.transform for place in places])
+    left, top = np.transpose([image.window_px[:2] for image in images])
+    # From the scene's pixels, not the image's.
+    c, f = c - a * left - b * top, f - d * left - e * top
+    a, b, c, d, e, f = np.stack([a, b, c, d, e, f])[:, object_of]
+    x, y = outlines.points_px.T
     points = np.column_stack([a * x + b * y + c, d * x + e * y + f])
     names = sorted({place.crs for place in places})
     crs_of = np.array([names.index(place.crs) for place in places])[object_of]
     for number, crs in enumerate(names):
-        chosen = np.flatnonzero(crs_of == number)
+        chosen = np.flatnonzero(crs_of == number) if len(names) > 1 else slice(None)
         transformer = _transformer(crs)
         if transformer is None:
             points[chosen] = np.inf
