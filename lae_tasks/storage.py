@@ -112,14 +112,11 @@ class Storage(Protocol):
 
 
 def open_storage(uri: str, client: Any = None) -> Storage:
-    """Opens the storage at a URI.
+    """Opens the storage at a URI. Raises ConfigError if it is none.
 
     Args:
         uri: `s3://bucket/prefix`, a local folder, or `https://…` of a copy, which is only read.
         client: A boto3 S3 client; by default one is made from the environment.
-
-    Raises:
-        ConfigError: If the scheme is not supported.
     """
     scheme, _, rest = uri.partition("://")
     if scheme == "file" or "://" not in uri:
