@@ -7,6 +7,7 @@ from lae_tasks.formats import card, croissant, pictures, reliability, report, st
 from lae_tasks.formats.figures import objects_of
 from lae_tasks.formats.funnel import make_funnel
 from lae_tasks.formats.scenes import scenes_of
+from lae_tasks.formats.writing import written
 from lae_tasks.releases.dataset import Dataset
 from lae_tasks.releases.diff import Diff
 from lae_tasks.releases.manifest import ReleaseManifest
@@ -42,20 +43,19 @@ def write(
     samples = _samples(root, dataset, store)
     if manifest.reliability:
         (root / card.RELIABILITY_PATH).write_bytes(reliability.render(manifest.reliability))
-    changes = diff.by_category() if manifest.parent else {}
-    told = card.render(
-        manifest,
-        config.release,
-        [picture for picture, _ in samples],
-        changes,
-        int(objects.by_steward.sum()),
-    )
-    (root / card.PATH).write_bytes(told)
     funnel = make_funnel(dataset, objects, state)
     subject = report.Subject(manifest, dataset, objects, scenes, funnel, diff, config, samples)
     (root / report.PATH).write_bytes(report.render(subject))
     stac.write(root, manifest, scenes)
     croissant.write(root, manifest, config.release)
+    told = card.render(
+        manifest,
+        config.release,
+        [picture for picture, _ in samples],
+        [path.as_posix() for path in written(root)],
+        int(objects.by_steward.sum()),
+    )
+    (root / card.PATH).write_bytes(told)
 
 
 def _samples(root: Path, dataset: Dataset, store: Storage) -> list[tuple[card.Picture, bytes]]:

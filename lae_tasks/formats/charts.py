@@ -143,7 +143,7 @@ def _rings(footprint: dict[str, Any]) -> list[list[list[float]]]:
 class _Frame:
     """Degrees to the map's pixels: plate carrée, true to scale at its middle."""
 
-    _LEFT, _TOP, _BOTTOM, _SMALL = 76.0, 10.0, 28.0, 7.0
+    _LEFT, _RIGHT, _TOP, _BOTTOM, _SMALL = 76.0, 28.0, 10.0, 28.0, 7.0
 
     def __init__(self, points: Sequence[Sequence[float]]) -> None:
         east, north = zip(*points, strict=True)
@@ -152,7 +152,7 @@ class _Frame:
         high = max(max(north) - min(north), 1e-4)
         # Never so long that it becomes a line, with some ground around it.
         wide, high = 1.16 * max(wide, high * 1.7), 1.16 * max(high, wide / 2.4)
-        self.width, inner = 2.0 * _WIDTH, 2.0 * _WIDTH - self._LEFT - 10
+        self.width, inner = 2.0 * _WIDTH, 2.0 * _WIDTH - self._LEFT - self._RIGHT
         self._scale = inner / wide
         self._inner = inner, high * self._scale
         self.height = self._TOP + self._inner[1] + self._BOTTOM
@@ -165,19 +165,20 @@ class _Frame:
 
     def graticule(self) -> Iterator[str]:
         """Lines of whole degrees, or of parts of them, with their names."""
-        (wide, high), right, low = self._inner, self.width - 10, self._TOP + self._inner[1]
+        (wide, high), right, low = self._inner, self.width - self._RIGHT, self._TOP + self._inner[1]
         yield f'<rect x="{self._LEFT}" y="{self._TOP}" width="{wide}" height="{high}" class="sea"/>'
         across = wide / self._scale / self._squeeze
-        for east in _ticks(self._west, across, 9):
+        columns = _ticks(self._west, across, 9)
+        rows = _ticks(self._north - high / self._scale, high / self._scale, 6)
+        rows = [north for north in rows if abs(north) <= 90]
+        for east in columns:
             x, _ = self._at(east, 0)
             yield _line(x, self._TOP, x, low, "grid")
-            yield _text(x, low + 18, _degrees((east + 180) % 360 - 180, "E", "W"))
-        for north in _ticks(self._north - high / self._scale, high / self._scale, 6):
-            if abs(north) > 90:
-                continue
+            yield _text(x, low + 18, _degrees((east + 180) % 360 - 180, "EW", columns))
+        for north in rows:
             _, y = self._at(0, north)
             yield _line(self._LEFT, y, right, y, "grid")
-            yield _text(self._LEFT - 6, y + 4, _degrees(north, "N", "S"), anchor="end")
+            yield _text(self._LEFT - 6, y + 4, _degrees(north, "NS", rows), anchor="end")
 
     def shape(self, ring: Sequence[Sequence[float]]) -> str:
         """A footprint, or a dot where it would be too small to see."""
@@ -197,6 +198,9 @@ def _ticks(start: float, span: float, n: int) -> list[float]:
     ]
 
 
-def _degrees(value: float, positive: str, negative: str) -> str:
-    side = positive if value > 0 else negative if value < 0 else ""
-    return f"{abs(value):g}° {side}".strip()
+def _degrees(value: float, sides: str, beside: Sequence[float]) -> str:
+    """A degree, with as many decimals as those beside it need."""
+    decimals = max(len(f"{other:.6f}".rstrip("0").partition(".")[2]) for other in beside)
+    value = round(value, 6)
+    side = sides[value < 0] if value else ""
+    return f"{abs(value):.{decimals}f}° {side}".strip()
