@@ -30,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.labelled_world import Index, World, read_world
-from benchmarks.quarter import Quarter
+from benchmarks.quarter import read_quarter
 from demo.masks import CONFIG
 from lae_tasks.config import Config
 from lae_tasks.config_file import load_config
@@ -56,7 +56,6 @@ from lae_tasks.trust.records import Calibration
 
 ERROR = 0.05
 EVERY = 5
-PER_NIGHT = 8
 
 
 @dataclass
@@ -275,13 +274,13 @@ class Stated:
 
 
 def run_quarter(
-    world: World, config: Config, seed: int, nights: int, budget: float
+    world: World, config: Config, seed: int, nights: int, scenes_per_night: int, budget: float
 ) -> Iterator[Stated]:
     """One made-up quarter: what its releases state."""
     generator = np.random.default_rng(seed)
     scenes = generator.permutation(int(world.scenes.max()) + 1)
     place = np.empty(len(scenes), dtype=np.int64)
-    place[scenes] = np.arange(len(scenes)) // PER_NIGHT
+    place[scenes] = np.arange(len(scenes)) // scenes_per_night
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(world, config, open_storage(folder), generator, place[world.scenes], budget)
         for night in range(nights):
@@ -311,14 +310,18 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=20)
     parser.add_argument("--budget", type=float, default=0.2, help="looks per region")
     args = parser.parse_args()
-    quarter = Quarter(args.folder.resolve(), 30, PER_NIGHT)
+    quarter = read_quarter(args.folder.resolve())
+    if quarter is None:
+        parser.error(f"{args.folder} has no nights yet; benchmarks.review_loop makes them")
+    if args.nights > quarter.count:
+        parser.error(f"{args.folder} has {quarter.count} nights only; give --nights")
     config = load_config(CONFIG, store=str(quarter.folder / "store"))
     world = read_world(quarter, open_storage(config.store))
     seeds = track(range(args.quarters), "quarters")
     found = [
         each
         for seed in seeds
-        for each in run_quarter(world, config, seed, args.nights, args.budget)
+        for each in run_quarter(world, config, seed, args.nights, quarter.scenes, args.budget)
     ]
     table = Table(title=f"Precision as stated by releases, {args.quarters} quarters")
     for name in ("of", "decided by", "releases", "truth", "bias", "held", "width"):
