@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from lae_tasks.config import Config
-from lae_tasks.contracts import Decision, ReviewItem, Verdict, VerdictAction
+from lae_tasks.contracts import ReviewItem, Verdict, VerdictAction
 from lae_tasks.releases.assemble import current_objects
 from lae_tasks.releases.dataset import STEWARD, Dataset
 from lae_tasks.releases.manifest import (
@@ -80,10 +80,6 @@ def make_statement(
         if verdict.action is VerdictAction.UNDECIDED and verdict.task_key not in state.tile_checks
     }
 
-    def optimism(decision: Decision) -> float:
-        known = held_out.get(decision.calibration, NOTHING_LEARNED)
-        return known.optimism if decision.region_id in known.probability else 0.0
-
     def audit(regions: Collection[str]) -> tuple[Precision | None, dict[str, Precision]]:
         return measure(
             (decisions[region_id] for region_id in unseen),
@@ -95,7 +91,7 @@ def make_statement(
             # By its own looks: what is new has mostly not been looked at again yet.
             correction([looks[region_id] for region_id in looks.keys() & regions], errors),
             undecided,
-            optimism,
+            held_out,
         )
 
     of_unseen, by_category = audit(sample)
