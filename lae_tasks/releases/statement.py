@@ -41,7 +41,7 @@ class Statement:
 
     Attributes:
         fresh: The precision of the objects that nobody has looked at, by those alone that were
-            drawn and looked at since the parent: it tells whether the engine has become worse.
+            drawn and looked at of late: it tells whether the engine has become worse.
     """
 
     precision: tuple[PrecisionEntry, ...] = ()
@@ -63,7 +63,7 @@ def make_statement(
         state: What it was made of.
         config: The settings.
         store: Where calibrations are.
-        since: Ids of regions that nobody had looked at when the parent was made, or that are newer.
+        since: Ids of the regions that are looked at of late (`releases.drift`).
     """
     spelled, decisions, items = config.vocabulary.spelled, state.decisions, state.review_items
     verdicts = respelled(state.verdicts.values(), spelled)
