@@ -39,6 +39,14 @@ class Gate:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def passes(self) -> bool:
+        """Whether it holds nobody up."""
+        low, high = self.low, self.high
+        if self.value is None:
+            return True
+        return (low is None or self.value >= low) and (high is None or self.value <= high)
+
 
 def make_gates(
     config: Config,

@@ -39,11 +39,7 @@ def settings_with(target: float, **release: Any) -> Config:
 
 
 def passes(each: Gate) -> bool:
-    if each.value is None:
-        return True
-    return (each.low is None or each.value >= each.low) and (
-        each.high is None or each.value <= each.high
-    )
+    return each.passes
 
 
 def a_parent(objects: dict[str, int], low: float = 0.95) -> ReleaseManifest:
