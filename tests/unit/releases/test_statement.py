@@ -11,6 +11,7 @@ from lae_tasks.contracts import (
     Outcome,
     Purpose,
     ReviewItem,
+    TileCheck,
     Verdict,
     VerdictAction,
     review_item_id,
@@ -23,10 +24,10 @@ from lae_tasks.storage import LocalStorage
 from lae_tasks.trust.audit import Correction, wilson
 from lae_tasks.trust.mistakes import error_from, truly_right
 from lae_tasks.trust.records import Calibration, Judgement
-from tests.records import make_calibration, make_decision, make_region
+from tests.records import make_calibration, make_decision, make_region, make_tile
 
 ACCEPT, REJECT, UNDECIDED = VerdictAction.ACCEPT, VerdictAction.REJECT, VerdictAction.UNDECIDED
-STEWARDS = ("anna", "ben")
+STEWARDS = ("anna", "ben", "cem")
 
 
 class World:
@@ -94,7 +95,13 @@ class World:
         work = Work("calibrate", "2026-01-01", "0000", (Judgement, Calibration), "", ("c",))
         run(self.store, work, ["c"], [Done("c", [*self.judgements, calibration])])
         rules = ["unrecognized", {"rule": "uncertain", "at": 0.9}]
-        config = Config(preset="demo", raw="raw", store="store", route={"rules": rules})
+        config = Config(
+            preset="demo",
+            raw="raw",
+            store="store",
+            route={"rules": rules},
+            vocabulary={"categories": [{"name": "ship", "synonyms": ["boat"]}]},
+        )
         dataset = Dataset((), tuple(self.annotations), (), {})
         return make_statement(dataset, self.state, config, self.store, self.state.decisions)
 
@@ -208,3 +215,35 @@ def test_a_share_that_is_less_than_its_optimism_is_none(world: World) -> None:
         world.state.verdicts[key] = world.state.verdicts[key].model_copy(update=reject)
     entry = world.stated(optimism=0.01).precision[0]
     assert (entry.precision, entry.low) == (0, 0) and entry.high > 0
+
+
+def test_recall_takes_a_name_of_before_for_what_it_is_called_now(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(5):
+        scene, key = f"s{number}", f"check {number}"
+        world.state.night_of[scene] = "2026-01-01"
+        tile = make_tile((0, 0, 9, 9), scene_id=scene)
+        world.state.tiles[tile.tile_id] = tile
+        check = TileCheck(
+            task_key=key, tile_id=tile.tile_id, scene_id=scene, window_px=tile.window_px
+        )
+        world.state.tile_checks[check.record_id] = check
+        # Two say that it is a ship, one of them as it was called then; the latest says no.
+        region_id = world.region()
+        world.look(region_id, ACCEPT, ACCEPT, REJECT)
+        old, now = {"scene_id": scene, "tile_id": tile.tile_id}, {"task_key": key}
+        done = {"verdict_id": key, "region_id": tile.tile_id, "action": VerdictAction.CHECK}
+        for look in range(3):
+            verdict = world.state.verdicts[f"{region_id} {look}"]
+            called = {"category": "boat"} if look == 0 else {}
+            verdict = verdict.model_copy(update=old | now | called)
+            world.state.verdicts[verdict.verdict_id] = verdict
+        world.state.verdicts[key] = verdict.model_copy(update=done)
+        decision = world.state.decisions[region_id]
+        world.state.decisions[region_id] = decision.model_copy(update=old)
+        world.state.regions[region_id] = make_region(region_id=region_id, **old)
+        item = world.state.review_items.pop(review_item_id("task", region_id))
+        item = item.model_copy(update=old | now)
+        world.state.review_items[item.record_id] = item
+    recall = world.stated().recall
+    assert recall and (recall.objects, recall.found) == (5, 5)
