@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,6 +30,7 @@ from lae_tasks.formats import card, coco, odvg, pictures, reliability
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
 from lae_tasks.releases.diff import Diff, diff_coco, next_version
+from lae_tasks.releases.drift import fresh_regions, next_baseline
 from lae_tasks.releases.gates import make_gates
 from lae_tasks.releases.manifest import (
     LATEST_KEY,
@@ -43,6 +44,7 @@ from lae_tasks.releases.manifest import (
     release_digest,
     version_number,
 )
+from lae_tasks.releases.mixes import class_mixes
 from lae_tasks.releases.pull import encode_manifest
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
@@ -120,8 +122,9 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
         return ReleaseResult(parent.version, digest, False, parent)
     old = json.loads(store.read(parent.file(coco.PATH).key)) if parent else {}
     diff = diff_coco(old, json.loads(data[coco.PATH]))
-    statement = make_statement(dataset, state, config, store, _since(parent, state))
-    gates = make_gates(config, statement, _mixes(dataset, diff.scenes_added), parent)
+    statement = make_statement(dataset, state, config, store, fresh_regions(parent, state))
+    mixes = class_mixes(dataset, state, config, diff.scenes_added)
+    gates = make_gates(config, statement, mixes, parent)
     report = validate(dataset, store, digest, gates)
     report.require()
     draft = _draft(dataset, diff, report, config, parent, published, state, statement)
@@ -192,29 +195,11 @@ def _draft(
         agreement=statement.agreement,
         steward_error=statement.steward_error,
         reliability=statement.reliability,
+        drift_baseline=next_baseline(version, parent, statement, state),
         diff=diff.counts() if parent else {},
         validation_key=report.key,
         files=(),
     )
-
-
-def _since(parent: ReleaseManifest | None, state: State) -> set[str]:
-    """Regions that nobody had looked at when the parent was made."""
-    made_at = datetime.fromisoformat(parent.created_at) if parent else None
-    before = {
-        verdict.region_id
-        for verdict in state.verdicts.values()
-        if made_at and datetime.fromisoformat(verdict.decided_at) <= made_at
-    }
-    return state.decisions.keys() - before
-
-
-def _mixes(dataset: Dataset, new: Collection[str]) -> tuple[dict[str, int], dict[str, int]] | None:
-    """Objects by category on the scenes that the parent has, and on new ones; None without any."""
-    if not new:
-        return None
-    old = {image.scene_id for image in dataset.images}.difference(new)
-    return dataset.objects_by_category(old), dataset.objects_by_category(new)
 
 
 def _about(
