@@ -7,9 +7,10 @@ time, it makes up quarters: in each night regions are drawn, stewards who are mi
 looks look at them and at what is in doubt, as far as the budget goes, a calibration is fitted, and
 decides all nights until then. Every five nights a release is stated, and compared with the truth.
 
-Drawing, fitting, deciding by a calibration, and stating are the engine's. What is in between,
-pushing and collecting, is done here, in memory: `benchmarks.review_loop` goes through all of it,
-once. A steward who is mistaken about what is right rejects it, or gives it another name, as often.
+Drawing, fitting, which calibration holds, deciding by it, and stating are the engine's. What is in
+between, pushing and collecting, is done here, in memory: `benchmarks.review_loop` goes through all
+of it, once. A steward who is mistaken about what is right rejects it, or gives it another name, as
+often.
 The nights of FOLDER are few: quarters share most of their scenes, so the releases are not as many
 independent ones.
 """
@@ -30,7 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.labelled_world import Index, World, read_world
-from benchmarks.quarter import Quarter
+from benchmarks.quarter import read_quarter
 from demo.masks import CONFIG
 from lae_tasks.config import Config
 from lae_tasks.config_file import load_config
@@ -47,16 +48,16 @@ from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.review.selection import looks_at
 from lae_tasks.routing.labelled import Names
 from lae_tasks.routing.looks import drawn
-from lae_tasks.stages.calibrate import Judged, file_fitted, stays_in_force
+from lae_tasks.stages.calibrate import learn
 from lae_tasks.state import State
 from lae_tasks.storage import Storage, open_storage
-from lae_tasks.trust.calibration import fit, probabilities
+from lae_tasks.trust.calibration import probabilities
+from lae_tasks.trust.judged import Judged
 from lae_tasks.trust.mistakes import steward_error
 from lae_tasks.trust.records import Calibration
 
 ERROR = 0.05
 EVERY = 5
-PER_NIGHT = 8
 
 
 @dataclass
@@ -72,7 +73,6 @@ class Loop:
     night: int = 0
     looks: int = 0
     calibration: Calibration | None = None
-    judged: int = 0
     items: dict[int, ReviewItem] = field(default_factory=dict)
     verdicts: dict[int, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
     decided: dict[int, bool] = field(default_factory=dict)
@@ -167,41 +167,21 @@ class Loop:
 
     def learn(self) -> None:
         """Fits a calibration as `calibrate` does, and decides all nights by it."""
-        world, route, looked = self.world, self.config.route, np.array(sorted(self.decided))
-        if len(looked) < self.judged + route.refit_after:
-            return
+        world, looked = self.world, np.array(sorted(self.decided))
         judged = Judged(
             model_revision="models",
             region_ids=tuple(world.ids.take(pa.array(looked)).to_pylist()),
-            rows=world.rows[looked],
+            rows=lambda: world.rows[looked],
             categories=_of_rows(world.categories, looked),
             right=np.array([self.decided[n] for n in looked.tolist()]),
             drawn=np.array([self.items[n].purpose is Purpose.DRAWN for n in looked.tolist()]),
             scenes=world.scenes[looked],
             steward_error=steward_error(self._verdicts(), self.items.values()),
         )
-        if judged.problem(self.config):
-            return
-        fitted = fit(
-            judged.rows,
-            judged.categories,
-            judged.right,
-            judged.drawn,
-            judged.scenes,
-            night=f"2026-01-{self.night + 1:02d}",
-            model_revision=judged.model_revision,
-            target_precision=route.target_precision,
-            confidence=route.target_confidence,
-            steward_error=judged.steward_error,
-        )
-        before = self.calibration
-        if not fitted or (
-            before and stays_in_force(self.store, self.config, judged, before, *fitted)
-        ):
-            return
-        file_fitted(self.store, self.config, judged, *fitted)
-        self.calibration, self.judged = fitted[0], len(looked)
-        self.decide()
+        done = learn(self.store, self.config, judged, f"2026-01-{self.night + 1:02d}")
+        self.calibration = done.calibration
+        if done.manifest:
+            self.decide()
 
     def _verdicts(self) -> list[Verdict]:
         return [verdict for said in self.verdicts.values() for verdict in said]
@@ -275,13 +255,13 @@ class Stated:
 
 
 def run_quarter(
-    world: World, config: Config, seed: int, nights: int, budget: float
+    world: World, config: Config, seed: int, nights: int, scenes_per_night: int, budget: float
 ) -> Iterator[Stated]:
     """One made-up quarter: what its releases state."""
     generator = np.random.default_rng(seed)
     scenes = generator.permutation(int(world.scenes.max()) + 1)
     place = np.empty(len(scenes), dtype=np.int64)
-    place[scenes] = np.arange(len(scenes)) // PER_NIGHT
+    place[scenes] = np.arange(len(scenes)) // scenes_per_night
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(world, config, open_storage(folder), generator, place[world.scenes], budget)
         for night in range(nights):
@@ -311,14 +291,18 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=20)
     parser.add_argument("--budget", type=float, default=0.2, help="looks per region")
     args = parser.parse_args()
-    quarter = Quarter(args.folder.resolve(), 30, PER_NIGHT)
+    quarter = read_quarter(args.folder.resolve())
+    if quarter is None:
+        parser.error(f"{args.folder} has no nights yet; benchmarks.review_loop makes them")
+    if args.nights > quarter.count:
+        parser.error(f"{args.folder} has {quarter.count} nights only; give --nights")
     config = load_config(CONFIG, store=str(quarter.folder / "store"))
     world = read_world(quarter, open_storage(config.store))
     seeds = track(range(args.quarters), "quarters")
     found = [
         each
         for seed in seeds
-        for each in run_quarter(world, config, seed, args.nights, args.budget)
+        for each in run_quarter(world, config, seed, args.nights, quarter.scenes, args.budget)
     ]
     table = Table(title=f"Precision as stated by releases, {args.quarters} quarters")
     for name in ("of", "decided by", "releases", "truth", "bias", "held", "width"):

@@ -81,10 +81,9 @@ def arms() -> list[Arm]:
     """The rule with each score: nobody looks, some are looked at by chance, or the least likely.
 
     The demo's model says 0.98 or 0.99 of nearly everything, so that by this score the least likely
-    of the accepted, those nearest to 0.9 and the least likely of all are the same. By the tokens'
+    of the accepted and the least likely of all are the same. By the tokens'
     probability they differ: the least likely of the accepted make the most precise data set, those
-    of all the one with the most objects; what is nearest to 0.9 is between the two in both. Looks
-    by chance make the more precise one at what is accepted.
+    of all the one with the most objects.
     """
     return [
         Arm("likelihood as said ≥ 0.9, nobody looks", None, "likelihood_said"),

@@ -19,10 +19,11 @@ import numpy as np
 from demo.scenes import write_world
 from lae_tasks.config import Config
 from lae_tasks.contracts import BoxPx
+from lae_tasks.errors import ConfigError
 from lae_tasks.geometry import box_overlap
 from lae_tasks.local import run_night
 from lae_tasks.releases.dataset import Dataset
-from lae_tasks.runner import read_manifest
+from lae_tasks.runner import iter_manifests, read_manifest
 from lae_tasks.state import WHOLE
 from lae_tasks.storage import open_storage
 
@@ -33,6 +34,9 @@ FIRST_SEED = 500_000
 
 #: So often, in nights, everything is scored.
 EVERY = 5
+
+#: Below the folder: how many nights, of how many scenes.
+_SIZE = "quarter.json"
 
 #: The usual measure of object detection.
 MIN_IOU = 0.5
@@ -113,7 +117,17 @@ class Quarter:
         return sorted({*self.nights[EVERY - 1 :: EVERY], self.nights[-1]})
 
     def make(self, config: Config, workers: int, tell: Callable[[str], None]) -> None:
-        """Draws the scenes and runs the nights, as far as that is not done."""
+        """Draws the scenes and runs the nights, as far as that is not done.
+
+        Raises:
+            ConfigError: If the folder has nights with another number of scenes.
+        """
+        there = read_quarter(self.folder)
+        if there and there.scenes != self.scenes:
+            raise ConfigError(
+                f"{self.folder} has nights of {there.scenes} scenes, not of {self.scenes}; give "
+                f"--scenes {there.scenes}, or another folder"
+            )
         store = open_storage(config.store)
         for number, night in enumerate(self.nights):
             if read_manifest(store, "route", night, WHOLE):
@@ -123,6 +137,8 @@ class Quarter:
                 write_world(raw, self.scenes, SIZE_PX, FIRST_SEED + 100 * (number + 1))
             run_night(config, night, workers, lambda *_: None)
             tell(night)
+        size = {"nights": max(self.count, there.count if there else 0), "scenes": self.scenes}
+        (self.folder / _SIZE).write_text(json.dumps(size))
 
     def score(self, said: Iterable[Said], until: str) -> Score:
         """Compares with the truth: same category, IoU of 0.5 or more, each true object once.
@@ -138,6 +154,22 @@ class Quarter:
         things = {key: there for key, there in self.truth.items() if key.split("/")[0] <= until}
         right = sum(_matched(by_scene[key], there) for key, there in things.items())
         return Score(objects, right, sum(map(len, things.values())))
+
+
+def read_quarter(folder: Path) -> Quarter | None:
+    """The nights that a folder has; None if it has none.
+
+    While they are being made, `quarter.json` is not there yet: then those that are done.
+    """
+    if (folder / _SIZE).exists():
+        size = json.loads((folder / _SIZE).read_text())
+        return Quarter(folder, size["nights"], size["scenes"])
+    store = open_storage(str(folder / "store"))
+    done = sum(1 for _ in iter_manifests(store, "route"))
+    if not done:
+        return None
+    first = folder / "raw" / FIRST_NIGHT.isoformat() / "truth.json"
+    return Quarter(folder, done, len(json.loads(first.read_text())["images"]))
 
 
 def said_by(dataset: Dataset) -> list[Said]:

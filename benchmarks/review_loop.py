@@ -11,10 +11,11 @@ minutes a night; FOLDER keeps them. Then, from the same regions and names, it co
   model says, or that of the name's tokens, each with nobody who looks, with stewards who look by
   chance, and with stewards who look at what is least likely.
 
-A look is one steward at one box, or at one tile for what is missing. The engine may take BUDGET
-looks per region; stewards of the others look as often as the engine's did, in each night. All data
-sets are put together by the engine's release. Precision and recall are those of the truth, of all
-nights until then. FOLDER gets review_loop.png, .md (tables) and .json.
+A look is one steward at one box, or at one tile for what is missing, or drawing a box there. The
+engine may take BUDGET looks per region; stewards of the others look as often as the engine's did,
+in each night. All data sets are put together by the engine's release; what its gates would refuse
+is printed. Precision and recall are those of the truth, of all nights until then. FOLDER gets
+review_loop.png, .md (tables) and .json.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import argparse
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -38,7 +40,12 @@ from lae_tasks.config import Config
 from lae_tasks.config_file import load_config
 from lae_tasks.night import Night, run_stage
 from lae_tasks.releases.assemble import assemble
-from lae_tasks.releases.statement import make_statement
+from lae_tasks.releases.dataset import Dataset
+from lae_tasks.releases.drift import fresh_regions, next_baseline
+from lae_tasks.releases.gates import make_gates
+from lae_tasks.releases.manifest import ReleaseManifest
+from lae_tasks.releases.mixes import class_mixes
+from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.review.image_storage import S3Access
 from lae_tasks.routing.again import route_again
 from lae_tasks.stages import review
@@ -100,6 +107,7 @@ def engine_arm(
         config = config.model_copy(update={"store": store.uri})
         access = S3Access(s3.key, s3.secret, region_name=s3.region)
         regions = looks = 0
+        parent: Released | None = None
         simulated: Desk = SimulatedDesk(STEWARDS, quarter.truth)
         for number, night in enumerate(quarter.nights, start=1):
             here = Night(night, config, open_storage(config.raw), store)
@@ -121,9 +129,12 @@ def engine_arm(
             if done.manifest:
                 route_again(here)
             console.print(night, f"{looks} looks, {looks / regions:.1%};", done.as_text())
-            is_scored = night in quarter.scored
-            state = load_state(store) if is_scored else None
-            yield taken, _reached(quarter, night, state, its, store, looks) if state else None
+            if night not in quarter.scored:
+                yield taken, None
+                continue
+            result, release = _reached(quarter, night, load_state(store), its, store, looks, parent)
+            parent = release or parent
+            yield taken, result
 
 
 @contextmanager
@@ -138,14 +149,62 @@ def real_desk(quarter: Quarter, s3: S3Server) -> Iterator[LabelStudioDesk]:
         yield desk
 
 
+@dataclass(frozen=True)
+class Released:
+    """What the next release is compared with.
+
+    Attributes:
+        manifest: As far as gates look at it.
+        scenes: Ids of its scenes.
+    """
+
+    manifest: ReleaseManifest
+    scenes: frozenset[str]
+
+
 def _reached(
-    quarter: Quarter, night: str, state: State, config: Config, store: Storage, looks: int
-) -> Result:
-    """What a release would hold and state after a night."""
+    quarter: Quarter,
+    night: str,
+    state: State,
+    config: Config,
+    store: Storage,
+    looks: int,
+    parent: Released | None,
+) -> tuple[Result, Released | None]:
+    """What a release would hold and state after a night; and the release, if no gate refuses it."""
     dataset = assemble(state, config)
     score = quarter.score(said_by(dataset), night)
-    stated = make_statement(dataset, state, config, store, ())
-    return Result(ENGINE, night, score, len(state.regions), looks, stated.whole, stated.recall)
+    before = parent.manifest if parent else None
+    stated = make_statement(dataset, state, config, store, fresh_regions(before, state))
+    told = refusals(dataset, state, config, stated, parent)
+    for says in told:
+        console.print(f"{night}: a release is refused: {says}")
+    return (
+        Result(ENGINE, night, score, len(state.regions), looks, stated.whole, stated.recall),
+        None if told else as_released(night, dataset, state, stated, parent),
+    )
+
+
+def refusals(
+    dataset: Dataset, state: State, config: Config, stated: Statement, parent: Released | None
+) -> list[str]:
+    """What the gates that a release does not pass say."""
+    scenes = {image.scene_id for image in dataset.images}
+    mixes = class_mixes(dataset, state, config, scenes - (parent.scenes if parent else scenes))
+    gates = make_gates(config, stated, mixes, parent.manifest if parent else None)
+    return [gate.says for gate in gates if not gate.passes]
+
+
+def as_released(
+    name: str, dataset: Dataset, state: State, stated: Statement, parent: Released | None
+) -> Released:
+    """A release as the gates of the next one look at it."""
+    baseline = next_baseline(name, parent.manifest if parent else None, stated, state)
+    # Without files and all else that no gate looks at.
+    manifest = ReleaseManifest.model_construct(
+        version=name, precision=stated.precision, drift_baseline=baseline
+    )
+    return Released(manifest, frozenset(image.scene_id for image in dataset.images))
 
 
 def _link(source: str, target: str) -> None:

@@ -154,13 +154,18 @@ def _box(result_id: str, box: BoxPx, window: WindowPx, category: str) -> dict[st
 def annotation_results(
     task: ReviewTask, steward: Steward, truth: Mapping[str, list[Thing]]
 ) -> tuple[Results, int]:
-    """What a steward answers to a task, and how many looks that took."""
+    """What a steward answers to a task, and how many looks that took.
+
+    A look at each box that is shown; where a tile is checked, one at the tile, and one for each box
+    that is drawn.
+    """
     shown = task.payload()["predictions"][0]["result"]
     things, window = truth[task.tile.raw_key], task.tile.window_px
     results = steward.results(shown, things, window)
     if task.items and task.items[0].purpose is not Purpose.CHECK:
         return results, len(task.items)
-    return results + steward.missing(shown, things, window), len(task.items) + 1
+    drawn = steward.missing(shown, things, window)
+    return results + drawn, len(task.items) + 1 + len(drawn)
 
 
 @dataclass

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lae_tasks.config import Config, ReleaseConfig
-from lae_tasks.releases.manifest import ReleaseManifest
+from lae_tasks.releases.drift import FEWEST, baseline_of
+from lae_tasks.releases.manifest import DriftBaseline, ReleaseManifest
 from lae_tasks.releases.statement import Statement
 
 #: Regions that two stewards must have decided as planned before alpha says anything.
 _PAIRS = 30
-#: Objects that both sides must have for their mixes of categories to be compared.
-_OBJECTS = 200
+#: Regions that both sides must have for their mixes of categories to be compared.
+_REGIONS = 200
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Gate:
     high: float | None = None
     only_warns: bool = False
 
+    @property
+    def passes(self) -> bool:
+        """Whether it holds nobody up."""
+        low, high = self.low, self.high
+        if self.value is None:
+            return True
+        return (low is None or self.value >= low) and (high is None or self.value <= high)
+
 
 def make_gates(
     config: Config,
@@ -53,8 +62,8 @@ def make_gates(
     Args:
         config: The settings.
         statement: What it states of itself.
-        mixes: Objects of each category on the scenes that the parent has, and on those that it
-            lacks, both as they are now; None if there are no new scenes.
+        mixes: Regions of each category on the scenes that the parent has, and on those that it
+            lacks, as the engine decides both now; None if there are no new scenes.
         parent: The release before.
         removed: Objects of the parent that are gone.
     """
@@ -62,7 +71,7 @@ def make_gates(
         _precision(config.release, statement),
         _agreement(config.release, statement),
         _class_shift(config.release, mixes, parent),
-        _drift(config, statement, parent),
+        _drift(config, statement, baseline_of(parent)),
         _removed(config.release, removed, parent),
     )
     warn = config.release.only_warn
@@ -127,14 +136,14 @@ def _class_shift(
         return Gate(name, rule, None, f"not checked: {lacks}")
     before, new = mixes
     n, m = sum(before.values()), sum(new.values())
-    if min(n, m) < _OBJECTS:
-        short = f"{m} objects on new scenes beside {n} on those of {parent.version}"
-        return Gate(name, rule, None, f"not checked: {short}, it takes {_OBJECTS} of both")
+    if min(n, m) < _REGIONS:
+        short = f"{m} regions on new scenes beside {n} on those of {parent.version}"
+        return Gate(name, rule, None, f"not checked: {short}, it takes {_REGIONS} of both")
     shift = class_shift(before, new)
     moved = {key: new.get(key, 0) / m - before.get(key, 0) / n for key in [*before, *new]}
     most = max(sorted(moved), key=lambda key: abs(moved[key]))
     says = (
-        f"the mix of {m} objects on new scenes is {shift:.3f} away from that of {n} on those of "
+        f"the mix of {m} regions on new scenes is {shift:.3f} away from that of {n} on those of "
         f"{parent.version}, most by {most!r} ({before.get(most, 0) / n:.3f} to "
         f"{new.get(most, 0) / m:.3f}), and release.max_class_shift allows {high:g}; look at the "
         "new scenes, and if they do show other things, raise that setting or set it to null"
@@ -159,31 +168,30 @@ def class_shift(before: Mapping[str, int], after: Mapping[str, int]) -> float:
     return max(0.0, distance - chance)
 
 
-def _drift(config: Config, statement: Statement, parent: ReleaseManifest | None) -> Gate:
+def _drift(config: Config, statement: Statement, stated: DriftBaseline | None) -> Gate:
     name, target = "drift", config.route.target_precision
     if not config.release.refuse_drift:
-        return Gate(name, "is no worse than the parent states", None, _off("refuse_drift"))
+        return Gate(name, "is no worse than was stated", None, _off("refuse_drift"))
     rule = (
-        "what was drawn and looked at since is no worse than the parent states, or is as right as "
-        f"route.target_precision asks for ({target:g})"
+        "what was drawn and looked at of late is no worse than an earlier release states, or is as "
+        f"right as route.target_precision asks for ({target:g})"
     )
-    entries = parent.precision if parent else ()
-    stated = next((each for each in entries if each.category is None), None)
     fresh = statement.fresh
-    if parent is None or stated is None or fresh is None:
-        lacks = (
-            "the parent states no precision" if stated is None else "nothing was looked at since"
-        )
+    if stated is None:
+        return Gate(name, rule, None, "not checked: no earlier release states a precision")
+    if fresh is None or fresh.audited < FEWEST:
+        short = f"{fresh.audited if fresh else 0} objects were drawn and looked at"
+        lacks = f"{short} since {stated.version}, it takes {FEWEST}"
         return Gate(name, rule, None, f"not checked: {lacks}")
     says = (
         f"{fresh.right} of {fresh.audited} objects that were drawn and looked at since "
-        f"{parent.version} were right: precision {fresh.precision:.3f} ({fresh.low:.3f} to "
-        f"{fresh.high:.3f}), where {parent.version} states {stated.precision:.3f} "
+        f"{stated.version} were right: precision {fresh.precision:.3f} ({fresh.low:.3f} to "
+        f"{fresh.high:.3f}), where {stated.version} states {stated.precision:.3f} "
         f"({stated.low:.3f} to {stated.high:.3f}) and route.target_precision asks for {target:g}; "
         "look at what stewards rejected of late, and at models and scenes that are new; to publish "
         "knowingly, set release.refuse_drift to false"
     )
-    # Worse beyond chance: not even the upper end reaches the parent's lower one. What sank to the
+    # Worse beyond chance: not even the upper end reaches the lower one of then. What sank to the
     # target did so as told: with more verdicts, calibrations accept from lower probabilities on.
     return Gate(name, rule, fresh.high, says, low=min(stated.low, target))
 

@@ -165,6 +165,24 @@ class ReliabilityEntry(Record):
     calibration_error: Score
 
 
+class DriftBaseline(Record):
+    """What a release stated, that its descendants are compared with until enough was looked at.
+
+    Attributes:
+        version: The release that stated it.
+        precision: Of the objects that nobody had looked at, with `low` and `high` the ends of its
+            interval.
+        known_until: When the newest verdict was decided that it knew, ISO 8601, by Label Studio's
+            clock.
+    """
+
+    version: str
+    precision: Score
+    low: Score
+    high: Score
+    known_until: str
+
+
 class ReleaseManifest(Record):
     """What a version is.
 
@@ -187,6 +205,7 @@ class ReleaseManifest(Record):
         steward_error: The share of looks in which stewards are mistaken, which the figures allow
             for; None if too few second looks tell: they are taken to make no mistakes.
         reliability: None if no calibration decided anything in it.
+        drift_baseline: None if nothing was stated yet, or an older engine made it.
         formats: What it is written in, beside the tables; each has a folder of its name.
         splits: Images, objects and scenes of each split; of `none`, what is in none.
         warnings: Rules that it breaks and that the settings let pass, with what was found.
@@ -220,6 +239,7 @@ class ReleaseManifest(Record):
     agreement: AgreementEntry | None = None
     steward_error: Score | None = None
     reliability: ReliabilityEntry | None = None
+    drift_baseline: DriftBaseline | None = None
     formats: tuple[str, ...] = ()
     splits: dict[str, dict[str, int]] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()

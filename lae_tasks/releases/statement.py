@@ -1,11 +1,11 @@
 """What a release states of its own quality, from what stewards have looked at."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from lae_tasks.config import Config
-from lae_tasks.contracts import Decision, ReviewItem, Verdict, VerdictAction
+from lae_tasks.contracts import Verdict, VerdictAction
 from lae_tasks.releases.assemble import current_objects
 from lae_tasks.releases.dataset import STEWARD, Dataset
 from lae_tasks.releases.manifest import (
@@ -18,10 +18,10 @@ from lae_tasks.releases.manifest import (
 from lae_tasks.review.verdicts import current_verdicts, fold_verdicts, respelled
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
-from lae_tasks.trust.agreement import agreement, conflicts
+from lae_tasks.trust.agreement import agreement_of, conflicts, planned_pairs
 from lae_tasks.trust.audit import CONFIDENCE, Precision, measure, wilson
 from lae_tasks.trust.judgements import is_right
-from lae_tasks.trust.mistakes import error_from, second_looks, steward_error
+from lae_tasks.trust.mistakes import differing, error_from, error_of
 from lae_tasks.trust.recall import checked_tiles, recall_of, weights_of
 from lae_tasks.trust.records import Calibration
 from lae_tasks.trust.sample import (
@@ -41,7 +41,7 @@ class Statement:
 
     Attributes:
         fresh: The precision of the objects that nobody has looked at, by those alone that were
-            drawn and looked at since the parent: it tells whether the engine has become worse.
+            drawn and looked at of late: it tells whether the engine has become worse.
     """
 
     precision: tuple[PrecisionEntry, ...] = ()
@@ -63,14 +63,15 @@ def make_statement(
         state: What it was made of.
         config: The settings.
         store: Where calibrations are.
-        since: Ids of regions that nobody had looked at when the parent was made, or that are newer.
+        since: Ids of the regions that are looked at of late (`releases.drift`).
     """
     spelled, decisions, items = config.vocabulary.spelled, state.decisions, state.review_items
     verdicts = respelled(state.verdicts.values(), spelled)
     held = fold_verdicts(verdicts)
     by_steward = {each.region_id: each.source == STEWARD for each in dataset.annotations}
     unseen = {region_id for region_id, decided in by_steward.items() if not decided}
-    errors = _steward_errors(verdicts, items)
+    pairs = planned_pairs(verdicts, items.values())
+    errors = _steward_errors(*differing(pairs))
     looks = read_looks(verdicts, decisions, items, spelled)
     calibrations, held_out = read_calibrations(store, {d.calibration for d in decisions.values()})
     sample = _sample(state, config, held_out)
@@ -79,10 +80,6 @@ def make_statement(
         for verdict in current_verdicts(verdicts)
         if verdict.action is VerdictAction.UNDECIDED and verdict.task_key not in state.tile_checks
     }
-
-    def optimism(decision: Decision) -> float:
-        known = held_out.get(decision.calibration, NOTHING_LEARNED)
-        return known.optimism if decision.region_id in known.probability else 0.0
 
     def audit(regions: Collection[str]) -> tuple[Precision | None, dict[str, Precision]]:
         return measure(
@@ -95,7 +92,7 @@ def make_statement(
             # By its own looks: what is new has mostly not been looked at again yet.
             correction([looks[region_id] for region_id in looks.keys() & regions], errors),
             undecided,
-            optimism,
+            held_out,
         )
 
     of_unseen, by_category = audit(sample)
@@ -124,22 +121,19 @@ def make_statement(
             if each
         ),
         whole=WholeEntry(confidence=CONFIDENCE, **asdict(whole)) if whole else None,
-        recall=_recall(state, config, mistaken),
-        agreement=_agreement(verdicts, items),
+        recall=_recall(state, verdicts, config, mistaken),
+        agreement=_agreement(pairs, len(conflicts(verdicts))),
         steward_error=errors[0] if errors else None,
         reliability=_reliability(newest) if newest else None,
         fresh=fresh,
     )
 
 
-def _steward_errors(
-    verdicts: Collection[Verdict], items: Mapping[str, ReviewItem]
-) -> tuple[float, ...]:
+def _steward_errors(differ: int, pairs: int) -> tuple[float, ...]:
     """The share of mistaken looks: as expected, at least and at most; empty if too little tells."""
-    expected = steward_error(verdicts, items.values())
+    expected = error_of(differ, pairs)
     if expected is None:
         return ()
-    differ, pairs = second_looks(verdicts, items.values())
     return expected, *map(error_from, wilson(differ / pairs, pairs))
 
 
@@ -155,20 +149,23 @@ def _sample(state: State, config: Config, held_out: Mapping[str, HeldOut]) -> se
 
 
 def _recall(
-    state: State, config: Config, mistaken: Sequence[Mapping[str, float]]
+    state: State,
+    verdicts: Iterable[Verdict],
+    config: Config,
+    mistaken: Sequence[Mapping[str, float]],
 ) -> RecallEntry | None:
     """From the tiles that were looked over, beside what would be in without that."""
     keys = {check.task_key for check in state.tile_checks.values()}
     scenes = {check.scene_id for check in state.tile_checks.values()}
-    without = replace(
+    if not keys:
+        return None
+    state = replace(
         state,
         decisions={key: d for key, d in state.decisions.items() if d.scene_id in scenes},
-        verdicts={
-            key: verdict
-            for key, verdict in state.verdicts.items()
-            if verdict.scene_id in scenes and verdict.task_key not in keys
-        },
+        verdicts={each.verdict_id: each for each in verdicts if each.scene_id in scenes},
     )
+    apart = {key: each for key, each in state.verdicts.items() if each.task_key not in keys}
+    without = replace(state, verdicts=apart)
     objects = current_objects(without, config, Counter())
     spelled = config.vocabulary.spelled
     counted = [checked_tiles(state, objects, spelled, each) for each in mistaken]
@@ -177,11 +174,8 @@ def _recall(
     return RecallEntry(confidence=CONFIDENCE, **asdict(found)) if found else None
 
 
-def _agreement(
-    verdicts: Collection[Verdict], items: Mapping[str, ReviewItem]
-) -> AgreementEntry | None:
-    found = agreement(verdicts, items.values())
-    waiting = len(conflicts(verdicts))
+def _agreement(pairs: Mapping[str, Mapping[str, str]], waiting: int) -> AgreementEntry | None:
+    found = agreement_of(pairs)
     if found is None:
         # Conflicts are told though nothing was planned for two.
         return AgreementEntry(regions=0, differ=0, open=waiting, alpha=None) if waiting else None

@@ -13,7 +13,7 @@ from lae_tasks.routing.inputs import whole_nights
 from lae_tasks.stages.calibrate import latest
 from lae_tasks.storage import Storage
 from lae_tasks.tables import read_columns
-from lae_tasks.trust.records import Calibration
+from lae_tasks.trust.attempts import retired
 
 #: What decisions on imported names say for a calibration: any decides them alike.
 _IMPORTED = "imported"
@@ -21,6 +21,8 @@ _IMPORTED = "imported"
 
 def route_again(night: Night) -> list[tuple[Manifest, Manifest]]:
     """Routes each night that was not decided by the newest calibration of its models.
+
+    Where that is in force no more, and no other one is, the rules decide what it decided.
 
     By the present settings, as if the night were run again. A night that runs just now is left
     out: its own route comes after this. Where both route the same night, both commit tables of
@@ -39,9 +41,11 @@ def route_again(night: Night) -> list[tuple[Manifest, Manifest]]:
     changed: list[tuple[Manifest, Manifest]] = []
     # Few models have made many nights.
     newest = cache(lambda revision: latest(night.store, revision, night.config.route))
+    over = retired(night.store)
     for before, inputs in list(whole_nights(night.store)):
         calibration = newest(inputs.model_revision)
-        if calibration and not _was_by(night.store, before, calibration):
+        names = _decided_by(night.store, before)
+        if (names - {calibration.calibration_id, _IMPORTED}) if calibration else (names & over):
             changed.append((before, run_stage(replace(night, night=before.night), "route")))
     return changed
 
@@ -60,7 +64,7 @@ def as_text(changed: Sequence[tuple[Manifest, Manifest]]) -> str:
     return f"{nights} decided anew: {accepted(before)} regions were accepted, {accepted(after)} are"
 
 
-def _was_by(store: Storage, route: Manifest, calibration: Calibration) -> bool:
+def _decided_by(store: Storage, route: Manifest) -> set[str]:
+    """The calibrations that decided a night."""
     table = read_columns(store, route.outputs[0], Decision, ["calibration"])
-    names = set(pc.unique(table.column("calibration")).to_pylist())
-    return names <= {calibration.calibration_id, _IMPORTED}
+    return set(pc.unique(table.column("calibration")).to_pylist())

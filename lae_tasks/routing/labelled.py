@@ -132,6 +132,10 @@ class LabelledRegions:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
+    def taken(self, places: pa.Array) -> "LabelledRegions":
+        """Some of the rows, by their places."""
+        return LabelledRegions(self._table.take(places), self._window_area_px, self._read_scenes)
+
     @property
     def region_id(self) -> pa.ChunkedArray:
         """The regions' ids."""

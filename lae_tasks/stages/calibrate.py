@@ -5,72 +5,31 @@ models made, those before it too; with other models, or for another target, the 
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lae_tasks.accounts import Manifest
 from lae_tasks.config import Config, RouteConfig
-from lae_tasks.contracts import Decision, Verdict
 from lae_tasks.review.verdicts import fold_verdicts, respelled
-from lae_tasks.routing.inputs import whole_nights
-from lae_tasks.routing.labelled import Names, read_labelled
 from lae_tasks.runner import Columns, Work, iter_manifests, run_columns
 from lae_tasks.schema import arrow_schema
-from lae_tasks.state import State, digest_of, load_reviews
+from lae_tasks.state import digest_of, load_reviews
 from lae_tasks.storage import Storage
-from lae_tasks.tables import read_columns, read_table
-from lae_tasks.trust.calibration import FOLDS, fit, probabilities
-from lae_tasks.trust.features import FEATURES, READS, categories_of, features
-from lae_tasks.trust.judgements import is_right
-from lae_tasks.trust.mistakes import steward_error
+from lae_tasks.tables import read_table
+from lae_tasks.trust.attempts import attempts, file_attempt, retired
+from lae_tasks.trust.calibration import fit, probabilities
+from lae_tasks.trust.features import categories_of
+from lae_tasks.trust.judged import Judged, read_judged
 from lae_tasks.trust.records import Calibration, Judgement
-from lae_tasks.trust.risk_control import contradicts, verdicts_needed
+from lae_tasks.trust.risk_control import contradicts
 from lae_tasks.trust.sample import CALIBRATE as STAGE
-from lae_tasks.trust.sample import asked_for, by_probability, is_random, read_calibrations
+from lae_tasks.trust.sample import by_probability, read_calibrations
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The regions that stewards have decided, of the nights that the newest models made.
-
-    Attributes:
-        region_ids: Ids, (n,).
-        rows: Their features, (n, len(FEATURES)).
-        categories: What the engine calls them, (n,).
-        right: Whether the engine was right, (n,).
-        drawn: Whether they were drawn at random from what a threshold decides on, (n,).
-        scenes: Numbers of their scenes, (n,).
-        steward_error: The share of looks in which stewards are mistaken; None if too few second
-            looks tell.
-    """
-
-    model_revision: str
-    region_ids: tuple[str, ...]
-    rows: npt.NDArray[np.float64]
-    categories: Names
-    right: npt.NDArray[np.bool_]
-    drawn: npt.NDArray[np.bool_]
-    scenes: npt.NDArray[np.int64]
-    steward_error: float | None
-
-    def problem(self, config: Config) -> str | None:
-        """Why nothing can be learned from them yet; None if something can."""
-        needed = verdicts_needed(config.route.target_precision, config.route.target_confidence)
-        count = int(self.drawn.sum())
-        if count < needed:
-            return f"{count} of {needed} verdicts on regions that were drawn at random are in"
-        # Cross validation leaves scenes out: both must be among what is left, whichever they are.
-        for said, which in ((self.right, "right"), (~self.right, "wrong")):
-            if len(np.unique(self.scenes[said])) <= FOLDS:
-                return f"regions that were {which} are on too few scenes, it takes {FOLDS + 1}"
-        return None
 
 
 @dataclass(frozen=True)
@@ -78,7 +37,7 @@ class Calibrated:
     """What came of it.
 
     Attributes:
-        manifest: None if nothing was fitted.
+        manifest: Of a calibration that holds from now on, or of the end of one; None if neither.
         calibration: The one that holds from now on; None if the paper's rule still does.
         why: Why nothing was fitted; empty if something was.
     """
@@ -110,7 +69,8 @@ def calibrate(store: Storage, config: Config, today: str) -> Calibrated:
     """Fits a calibration from all verdicts, if enough new ones are in.
 
     The manifest of `runs/calibrate/<today>/<digest>` holds a Judgement for each
-    region that a steward has decided, and the Calibration.
+    region that a steward has decided, and the Calibration. A fit that makes none is filed as an
+    Attempt.
 
     Args:
         store: Where nights and verdicts are, and the calibration goes.
@@ -129,46 +89,68 @@ def calibrate(store: Storage, config: Config, today: str) -> Calibrated:
     judged = read_judged(store, config, state, fold_verdicts(said))
     if judged is None:
         return Calibrated(None, None, "no night was routed yet")
-    before = latest(store, judged.model_revision, config.route)
+    return learn(store, config, judged, today)
+
+
+def learn(store: Storage, config: Config, judged: Judged, today: str) -> Calibrated:
+    """Fits a calibration, if enough new verdicts are in, and settles which one holds.
+
+    The arguments are those of `calibrate`, with the regions that stewards have decided.
+    """
+    route, count = config.route, len(judged.right)
+    before = latest(store, judged.model_revision, route)
     if problem := judged.problem(config):
         return Calibrated(None, before, problem)
-    new = len(judged.right) - (before.verdicts if before else 0)
-    if before and new < config.route.refit_after:
-        why = f"{new} verdicts are new, it takes {config.route.refit_after}"
+    tried = [each.verdicts for each in attempts(store, judged.model_revision, route)]
+    tried += [before.verdicts] if before else []
+    # What was tried without success was tried, too: each fit is another chance to be lucky.
+    if tried and count - max(tried) < route.refit_after:
+        why = f"{count - max(tried)} verdicts are new, it takes {route.refit_after}"
         return Calibrated(None, before, why)
+    rows = judged.rows()
     fitted = fit(
-        judged.rows,
+        rows,
         judged.categories,
         judged.right,
         judged.drawn,
         judged.scenes,
         night=today,
         model_revision=judged.model_revision,
-        target_precision=config.route.target_precision,
-        confidence=config.route.target_confidence,
+        target_precision=route.target_precision,
+        confidence=route.target_confidence,
         steward_error=judged.steward_error,
     )
-    if fitted is None:
-        target, confidence = config.route.target_precision, config.route.target_confidence
-        why = f"no probability is shown to reach {target:g} with confidence {confidence:g}"
-        if before:
-            why = (
-                f"with {len(judged.right)} verdicts {why} any more. The calibration of "
-                f"{before.verdicts} verdicts stays in force, though what it accepts may be below "
-                "the target; see what the audit says of the next release"
-            )
-            logger.warning("%s", why)
-        return Calibrated(None, before, why)
-    if before and stays_in_force(store, config, judged, before, *fitted):
+    if fitted and not (before and stays_in_force(store, config, judged, rows, before, *fitted)):
+        return Calibrated(file_fitted(store, config, judged, *fitted), fitted[0])
+    filed = partial(file_attempt, store, route, today, judged.model_revision, count)
+    if fitted:
+        filed("")
         why = "a new one would accept less, and nothing that came in since contradicts the old one"
         return Calibrated(None, before, why)
-    return Calibrated(file_fitted(store, config, judged, *fitted), fitted[0])
+    target, confidence = route.target_precision, route.target_confidence
+    why = f"no probability is shown to reach {target:g} with confidence {confidence:g}"
+    if before is None:
+        filed("")
+        return Calibrated(None, None, why)
+    why = f"with {count} verdicts {why} any more. The calibration of {before.verdicts} verdicts"
+    if is_contradicted(store, config, judged, rows, before):
+        why += " is in force no more: what was drawn and looked at since tells against it"
+        logger.warning("%s", why)
+        return Calibrated(filed(before.calibration_id), None, why)
+    filed("")
+    why += (
+        " stays in force, though what it accepts may be below the target; see what the audit says "
+        "of the next release"
+    )
+    logger.warning("%s", why)
+    return Calibrated(None, before, why)
 
 
 def stays_in_force(
     store: Storage,
     config: Config,
     judged: Judged,
+    rows: npt.NDArray[np.float64],
     before: Calibration,
     fitted: Calibration,
     held_out: npt.NDArray[np.float64],
@@ -176,23 +158,53 @@ def stays_in_force(
     """Whether the calibration in force stays, though another one was fitted.
 
     By bad luck a threshold comes out high now and then, and what is accepted would come and go from
-    release to release. So the other one takes over if it accepts more; or if the verdicts on what
-    was drawn, and accepted by the one in force, which these did not teach, tell against that.
+    release to release. So the other one takes over if it accepts more, each by what it says of
+    regions that it did not learn from; or if the verdicts tell against the one in force.
     """
-    said = probabilities(before, judged.rows, judged.categories, config.vocabulary.spelled)
-    accepted = (said.round(4) >= before.accept_at) & judged.drawn
+    accepted, _ = _accepted_by(store, config, judged, rows, before)
     if np.sum(held_out[judged.drawn] >= fitted.accept_at) >= accepted.sum():
         return False
+    return not is_contradicted(store, config, judged, rows, before)
+
+
+def is_contradicted(
+    store: Storage,
+    config: Config,
+    judged: Judged,
+    rows: npt.NDArray[np.float64],
+    before: Calibration,
+) -> bool:
+    """Whether what a calibration accepts, was drawn, and did not teach it, is too bad."""
+    accepted, fresh = _accepted_by(store, config, judged, rows, before)
+    errors, count = int(np.sum(accepted & fresh & ~judged.right)), int(np.sum(accepted & fresh))
+    target, confidence = before.target_precision, before.confidence
+    return contradicts(errors, count, target, confidence, judged.steward_error)
+
+
+def _accepted_by(
+    store: Storage,
+    config: Config,
+    judged: Judged,
+    rows: npt.NDArray[np.float64],
+    before: Calibration,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of the regions, which were drawn and are accepted by a calibration, and which it did not see.
+
+    What it has learned from counts by what it said of it where it had not.
+    """
     _, learned = read_calibrations(store, {before.calibration_id})
     known = learned[before.calibration_id].probability
-    fresh = accepted & np.array([region_id not in known for region_id in judged.region_ids])
-    errors = int(np.sum(fresh & ~judged.right))
-    target, confidence = before.target_precision, before.confidence
-    return not contradicts(errors, int(fresh.sum()), target, confidence, judged.steward_error)
+    said = probabilities(before, rows, judged.categories, config.vocabulary.spelled).round(4)
+    held_out = np.array([known.get(each, np.nan) for each in judged.region_ids], dtype=np.float64)
+    fresh = np.isnan(held_out)
+    return (np.where(fresh, said, held_out) >= before.accept_at) & judged.drawn, fresh
 
 
 def latest(store: Storage, model_revision: str, config: RouteConfig) -> Calibration | None:
-    """The newest calibration of what the same models made, fitted for the same target."""
+    """The newest calibration of what the same models made, fitted for the same target.
+
+    None if that is in force no more.
+    """
     found = [
         calibration
         for manifest in iter_manifests(store, STAGE)
@@ -202,56 +214,8 @@ def latest(store: Storage, model_revision: str, config: RouteConfig) -> Calibrat
         and calibration.target_precision == config.target_precision
         and calibration.confidence == config.target_confidence
     ]
-    return max(found, key=lambda c: (c.night, c.verdicts, c.calibration_id), default=None)
-
-
-def read_judged(
-    store: Storage, config: Config, state: State, verdicts: Mapping[str, Verdict]
-) -> Judged | None:
-    """What stewards have decided; None before the first night."""
-    routed = list(whole_nights(store))
-    if not routed:
-        return None
-    revision = routed[-1][1].model_revision
-    ids: list[str] = []
-    parts: list[npt.NDArray[np.float64]] = [np.empty((0, len(FEATURES)))]
-    categories: list[str | None] = []
-    right: list[bool] = []
-    drawn: list[bool] = []
-    scenes: list[str] = []
-    known = pa.array(list(verdicts), type=pa.string())
-    spelled = config.vocabulary.spelled
-    rules, purposes = by_probability(config.route), asked_for(state.review_items.values())
-    for manifest, inputs in routed:
-        if inputs.model_revision != revision:
-            continue
-        rows = read_labelled(store, inputs.shards, inputs.scenes, READS)
-        wanted = ("region_id", "scene_id", "category", "rule", "drawn")
-        table = read_columns(store, manifest.outputs[0], Decision, wanted)
-        if not table.column("region_id").equals(rows.region_id):
-            continue
-        chosen = np.flatnonzero(pc.is_in(table.column("region_id"), known).to_numpy())
-        # A name that came with its data set has no score to learn from.
-        chosen = chosen[~rows.imported[chosen]]
-        parts.append(features(rows)[chosen])
-        for decision in table.take(chosen).to_pylist():
-            region_id, category = decision["region_id"], decision["category"]
-            ids.append(region_id)
-            scenes.append(decision["scene_id"])
-            categories.append(None if category is None else spelled(category))
-            at_random = is_random(decision["drawn"], purposes.get(region_id, ()))
-            drawn.append(at_random and decision["rule"] in rules)
-            right.append(is_right(verdicts[region_id], category, state.review_items, spelled))
-    return Judged(
-        model_revision=revision,
-        region_ids=tuple(ids),
-        rows=np.concatenate(parts),
-        categories=Names.of(categories),
-        right=np.array(right, dtype=bool),
-        drawn=np.array(drawn, dtype=bool),
-        scenes=np.unique(scenes, return_inverse=True)[1].astype(np.int64),
-        steward_error=steward_error(state.verdicts.values(), state.review_items.values()),
-    )
+    newest = max(found, key=lambda c: (c.night, c.verdicts, c.calibration_id), default=None)
+    return newest if newest and newest.calibration_id not in retired(store) else None
 
 
 def file_fitted(

@@ -15,7 +15,7 @@ A publisher that finds its own digest already published does what is left of 3 a
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
 from lae_tasks.releases.dataset import Dataset, ReleaseImage
 from lae_tasks.releases.diff import Diff, diff_datasets, next_version
+from lae_tasks.releases.drift import fresh_regions, next_baseline
 from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
 from lae_tasks.releases.lineage import causes, rejected_by_stewards
@@ -42,6 +43,7 @@ from lae_tasks.releases.manifest import (
     release_digest,
 )
 from lae_tasks.releases.marks import move_latest
+from lae_tasks.releases.mixes import class_mixes
 from lae_tasks.releases.pull import encode_manifest
 from lae_tasks.releases.reading import read_dataset
 from lae_tasks.releases.splits import count_splits, with_splits
@@ -125,8 +127,8 @@ def _publish(
         _finish(store, parent)
         return ReleaseResult(parent.version, digest, False, parent)
     diff = diff_datasets(before, dataset, causes(state))
-    statement = make_statement(dataset, state, config, store, _since(parent, state))
-    mixes = _mixes(dataset, diff.scenes_added)
+    statement = make_statement(dataset, state, config, store, fresh_regions(parent, state))
+    mixes = class_mixes(dataset, state, config, diff.scenes_added)
     gates = make_gates(config, statement, mixes, parent, len(diff.removed))
     checked = _checked(parent, before)
     rejected = rejected_by_stewards(state)
@@ -202,6 +204,7 @@ def _draft(
         agreement=statement.agreement,
         steward_error=statement.steward_error,
         reliability=statement.reliability,
+        drift_baseline=next_baseline(version, parent, statement, state),
         formats=formats,
         splits=count_splits(dataset),
         warnings=report.warnings,
@@ -220,25 +223,6 @@ def _checked(parent: ReleaseManifest | None, before: Dataset | None) -> dict[str
         image.key: StoredImage(image.sha256, size_of[image.key], image.width_px, image.height_px)
         for image in before.images
     }
-
-
-def _since(parent: ReleaseManifest | None, state: State) -> set[str]:
-    """Regions that nobody had looked at when the parent was made."""
-    made_at = datetime.fromisoformat(parent.created_at) if parent else None
-    before = {
-        verdict.region_id
-        for verdict in state.verdicts.values()
-        if made_at and datetime.fromisoformat(verdict.decided_at) <= made_at
-    }
-    return state.decisions.keys() - before
-
-
-def _mixes(dataset: Dataset, new: Collection[str]) -> tuple[dict[str, int], dict[str, int]] | None:
-    """Objects by category on the scenes that the parent has, and on new ones; None without any."""
-    if not new:
-        return None
-    old = {image.scene_id for image in dataset.images}.difference(new)
-    return dataset.objects_by_category(old), dataset.objects_by_category(new)
 
 
 def _is_table(path: str) -> bool:

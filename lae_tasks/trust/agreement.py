@@ -7,7 +7,7 @@ Only what was planned for two stewards tells, and of that the first two: another
 the first contradicts the engine, or two differ, and on such regions stewards differ more.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -84,8 +84,8 @@ def conflicts(verdicts: Iterable[Verdict]) -> set[str]:
     """
     found = set()
     for region_id, said in opinions(verdicts).items():
-        counts = sorted(np.unique([*said.values()], return_counts=True)[1].tolist())
-        if len(counts) > 1 and counts[-1] == counts[-2]:
+        (_, most), *others = Counter(said.values()).most_common(2)
+        if others and others[0][1] == most:
             found.add(region_id)
     return found
 
@@ -100,7 +100,11 @@ def agreement(
         items: What was sent to stewards.
         enough: Regions that two stewards must have in common to have a kappa.
     """
-    pairs = planned_pairs(verdicts, items)
+    return agreement_of(planned_pairs(verdicts, items), enough)
+
+
+def agreement_of(pairs: Mapping[str, Mapping[str, str]], enough: int = 20) -> Agreement | None:
+    """The same, from what `planned_pairs` gives."""
     if not pairs:
         return None
     names = sorted({name for said in pairs.values() for name in said.values()})

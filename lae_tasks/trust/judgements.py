@@ -32,6 +32,8 @@ def is_right(
     item = items.get(review_item_id(verdict.task_key, verdict.region_id))
     if item is None:
         return verdict.action is not VerdictAction.ADJUST
+    if item.bbox_xyxy_px == verdict.bbox_xyxy_px:
+        return True  # most are left as they are
     # With the box as it was sent: of a thing that no tile shows whole, a part.
     sent, said = np.array(item.bbox_xyxy_px), np.array(verdict.bbox_xyxy_px)
     return bool(box_overlap(sent, said[None])[0] >= _MIN_IOU)

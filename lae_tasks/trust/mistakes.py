@@ -14,7 +14,7 @@ B. Gladen (American Journal of Epidemiology 107, 1978).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lae_tasks.contracts import ReviewItem, Verdict
 from lae_tasks.trust.agreement import planned_pairs
@@ -33,8 +33,12 @@ def second_looks(verdicts: Iterable[Verdict], items: Iterable[ReviewItem]) -> tu
         items: What was sent to stewards. Only what was planned for two of them counts: where a
             second one was asked because of what the first had said, they differ more.
     """
-    pairs = planned_pairs(verdicts, items).values()
-    return sum(len({*said.values()}) > 1 for said in pairs), len(pairs)
+    return differing(planned_pairs(verdicts, items))
+
+
+def differing(pairs: Mapping[str, Mapping[str, str]]) -> tuple[int, int]:
+    """How many of some pairs differ, and how many there are."""
+    return sum(len({*said.values()}) > 1 for said in pairs.values()), len(pairs)
 
 
 def steward_error(verdicts: Iterable[Verdict], items: Iterable[ReviewItem]) -> float | None:
@@ -42,8 +46,12 @@ def steward_error(verdicts: Iterable[Verdict], items: Iterable[ReviewItem]) -> f
 
     Arguments as of `second_looks`.
     """
-    differ, count = second_looks(verdicts, items)
-    return error_from(differ / count) if count >= _ENOUGH else None
+    return error_of(*second_looks(verdicts, items))
+
+
+def error_of(differ: int, pairs: int) -> float | None:
+    """The share of mistaken looks if two of them differ on so many of some pairs of looks."""
+    return error_from(differ / pairs) if pairs >= _ENOUGH else None
 
 
 def error_from(differ: float) -> float:

@@ -18,6 +18,23 @@ class Judgement(Record):
     probability: Score | None
 
 
+class Attempt(Record):
+    """A fit that made no calibration: none reached the target, or the one in force stays.
+
+    Attributes:
+        attempt_id: Digest of everything else in it, but for what it retires, and of the models.
+        verdicts: How many it was fitted on.
+        target_precision: What it was to reach with `confidence`.
+        retires: Id of the calibration that is in force no more; empty for none.
+    """
+
+    attempt_id: str
+    verdicts: int
+    target_precision: Score
+    confidence: Score
+    retires: str
+
+
 class Calibration(Record):
     """What turns the features of a region into the probability that it is right.
 

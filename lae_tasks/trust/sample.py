@@ -68,10 +68,17 @@ class HeldOut:
             decision: On the region, by the calibration.
             rules: Those that go by the probability alone.
         """
-        probability = self.probability.get(decision.region_id)
-        if probability is None or decision.rule not in rules:
+        if decision.region_id not in self.probability or decision.rule not in rules:
             return decision.outcome is Outcome.ACCEPT
-        return probability >= self.accept_at
+        return self.said(decision) >= self.accept_at
+
+    def said(self, decision: Decision) -> float:
+        """P(right) of a region, as if its own verdict had not taught anything."""
+        return self.probability.get(decision.region_id, decision.confidence)
+
+    def optimism_of(self, decision: Decision) -> float:
+        """How much more likely a region is right than one that taught nothing."""
+        return self.optimism if decision.region_id in self.probability else 0.0
 
 
 #: Of decisions that no calibration made.

@@ -10,6 +10,7 @@ from lae_tasks.releases.gates import Gate, class_shift, make_gates
 from lae_tasks.releases.manifest import (
     AgreementEntry,
     CategoryEntry,
+    DriftBaseline,
     PrecisionEntry,
     ReleaseManifest,
     WholeEntry,
@@ -38,11 +39,7 @@ def settings_with(target: float, **release: Any) -> Config:
 
 
 def passes(each: Gate) -> bool:
-    if each.value is None:
-        return True
-    return (each.low is None or each.value >= each.low) and (
-        each.high is None or each.value <= each.high
-    )
+    return each.passes
 
 
 def a_parent(objects: dict[str, int], low: float = 0.95) -> ReleaseManifest:
@@ -175,10 +172,30 @@ def test_drift_is_below_what_the_parent_states_and_below_the_target_beyond_chanc
     assert passes(gate("drift", found, parent=parent, target=target, refuse_drift=False))
 
 
+def test_few_looks_are_no_drift() -> None:
+    for fresh in (None, Precision(900, 29, 1, 0.03, 0.0, 0.2)):
+        each = gate("drift", Statement(fresh=fresh), parent=a_parent({}))
+        assert passes(each) and "it takes 30" in each.says
+    worse = Statement(fresh=Precision(900, 30, 1, 0.03, 0.0, 0.2))
+    assert not passes(gate("drift", worse, parent=a_parent({})))
+
+
+def test_what_the_parent_was_compared_with_is_carried_on() -> None:
+    earlier = DriftBaseline(version="v0.9.0", precision=0.9, low=0.85, high=0.93, known_until="x")
+    parent = a_parent({}).model_copy(update={"drift_baseline": earlier})
+    found = Statement(fresh=Precision(900, 60, 53, 0.88, 0.8, 0.9))
+    assert not passes(gate("drift", found, parent=a_parent({})))
+    each = gate("drift", found, parent=parent)
+    assert passes(each) and "v0.9.0 states 0.900 (0.850 to 0.930)" in each.says
+
+
 def test_an_older_manifest_is_read() -> None:
     old = a_parent({"ship": 3}).model_dump(
         mode="json",
-        exclude={"whole", "recall", "agreement", "steward_error", "reliability"},
+        exclude={
+            *("whole", "recall", "agreement", "steward_error", "reliability"),
+            "drift_baseline",
+        },
     )
     assert ReleaseManifest.model_validate(old).whole is None
 

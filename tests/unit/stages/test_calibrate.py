@@ -1,5 +1,6 @@
 """Calibrate: verdicts on one night teach what the next one accepts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.night import Night, run_stage
 from lae_tasks.review.verdicts import fold_verdicts
+from lae_tasks.routing.again import route_again
 from lae_tasks.routing.dry_run import dry_run
-from lae_tasks.runner import Work, run
-from lae_tasks.stages.calibrate import calibrate, latest, read_judged
+from lae_tasks.routing.labelled import Names, read_labelled
+from lae_tasks.runner import Work, iter_manifests, run
+from lae_tasks.stages.calibrate import calibrate, latest, stays_in_force
 from lae_tasks.state import digest_of, load_state
 from lae_tasks.storage import LocalStorage, Storage
 from lae_tasks.tables import read_table
+from lae_tasks.trust import judged
 from lae_tasks.trust.calibration import fit
 from lae_tasks.trust.features import categories_of
 from lae_tasks.trust.records import Calibration, Judgement
@@ -239,36 +243,119 @@ def test_another_target_is_learned_for_at_once(store: Storage) -> None:
     assert latest(store, "m1", other.config.route) == lower
 
 
-def test_a_refit_that_finds_no_threshold_any_more_says_so(
-    store: Storage, caplog: pytest.LogCaptureFixture
-) -> None:
+def fitted_once(store: Storage, right: float) -> tuple[Night, Night, Calibration]:
+    """Two nights, a calibration of the first, and verdicts on the second."""
     first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
     make_up(first, 1)
     run_stage(first, "route")
     review(first, 1)
     once = calibrate(store, first.config, "2026-01-01").calibration
+    assert once
     make_up(second, 2)
     run_stage(second, "route")
-    review(second, 2, right=0.7)
+    review(second, 2, right=right)
+    return first, second, once
+
+
+def test_a_calibration_that_verdicts_contradict_is_in_force_no_more(
+    store: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, once = fitted_once(store, right=0.7)
+    done = calibrate(store, first.config, "2026-01-02")
+    assert done.manifest and done.calibration is None
+    assert "no probability is shown to reach 0.95 with confidence 0.9 any more" in done.as_text()
+    assert f"The calibration of {once.verdicts} verdicts is in force no more" in done.as_text()
+    assert done.as_text().endswith("What is accepted is up to the rules.")
+    assert "any more" in caplog.text
+    assert latest(store, "m1", first.config.route) is None
+    # What it decided, the rules decide now.
+    assert [before.night for before, _ in route_again(second)] == ["2026-01-02"]
+    decisions = load_state(store, "2026-01-02").decisions.values()
+    assert {d.calibration for d in decisions} == {"none:token_confidence"}
+    assert route_again(second) == []
+
+
+def test_a_calibration_stays_in_force_where_no_verdict_contradicts_it(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, once = fitted_once(store, right=1.0)
+    fits: list[object] = []
+    monkeypatch.setattr("lae_tasks.stages.calibrate.fit", lambda *_, **__: fits.append(1))
     done = calibrate(store, first.config, "2026-01-02")
     assert done.manifest is None and done.calibration == once
-    assert "no probability is shown to reach 0.95 with confidence 0.9 any more" in done.as_text()
-    assert f"The calibration of {once.verdicts if once else 0} verdicts stays" in done.as_text()
-    assert "any more" in caplog.text
+    assert f"The calibration of {once.verdicts} verdicts stays in force" in done.as_text()
+    # It is not tried again before as many verdicts are new as it takes.
+    again = calibrate(store, first.config, "2026-01-03")
+    assert (again.calibration, again.why) == (once, "0 verdicts are new, it takes 50")
+    assert len(fits) == 1
+
+
+def test_what_never_reached_the_target_is_not_tried_at_each_call(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = a_night(store, "2026-01-01")
+    make_up(night, 1)
+    run_stage(night, "route")
+    review(night, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("lae_tasks.stages.calibrate.fit", lambda *_, **__: None)
+        assert "no probability" in calibrate(store, night.config, "2026-01-01").why
+    assert calibrate(store, night.config, "2026-01-01").why == "0 verdicts are new, it takes 50"
+    other = a_night(store, "2026-01-01", target_precision=0.9)
+    assert calibrate(store, other.config, "2026-01-01").calibration
+
+
+def test_names_are_not_read_before_there_is_something_to_learn(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
+    for number, night in enumerate((first, second), start=1):
+        make_up(night, number)
+        run_stage(night, "route")
+    review(second, 2, only=50)
+    read: list[object] = []
+
+    def reads(*args: Any) -> Any:
+        read.append(args)
+        return read_labelled(*args)
+
+    monkeypatch.setattr(judged, "read_labelled", reads)
+    assert "50 of 111" in calibrate(store, first.config, "2026-01-02").why
+    assert not read
+    review(second, 2)
+    assert calibrate(store, first.config, "2026-01-02").calibration
+    assert len(read) == 1, "nobody has looked at the first night"
+
+
+def test_what_taught_a_calibration_counts_by_what_it_said_without_it(store: Storage) -> None:
+    first, _, once = fitted_once(store, right=1.0)
+    manifest = next(iter_manifests(store, "calibrate"))
+    filed = {j.region_id: j.probability for j in read_table(store, manifest.outputs[0], Judgement)}
+    state = load_state(store)
+    found = judged.read_judged(store, first.config, state, fold_verdicts(state.verdicts.values()))
+    assert found
+    known = np.array([each in filed for each in found.region_ids])
+    of_first = replace(
+        found,
+        region_ids=tuple(each for each in found.region_ids if each in filed),
+        rows=lambda: found.rows()[known],
+        categories=Names(found.categories.distinct, found.categories.index[known]),
+        right=found.right[known],
+        drawn=found.drawn[known],
+        scenes=found.scenes[known],
+    )
+    held_out = np.array([filed[each] for each in of_first.region_ids], dtype=np.float64)
+    # By what it says of what taught it, it would accept all.
+    eager = once.model_copy(update={"intercept": 50.0})
+    rows = of_first.rows()
+    assert not stays_in_force(store, first.config, of_first, rows, eager, once, held_out)
 
 
 @pytest.mark.parametrize("right", [1.0, 0.7])
 def test_one_that_accepts_less_takes_over_only_where_verdicts_contradict_the_other(
     store: Storage, monkeypatch: pytest.MonkeyPatch, right: float
 ) -> None:
-    first, second = a_night(store, "2026-01-01"), a_night(store, "2026-01-02")
-    make_up(first, 1)
-    run_stage(first, "route")
-    review(first, 1)
-    once = calibrate(store, first.config, "2026-01-01").calibration
-    make_up(second, 2)
-    run_stage(second, "route")
-    review(second, 2, right=right)
+    first, _, once = fitted_once(store, right)
 
     def strict(*args: Any, **settings: Any) -> tuple[Calibration, Any]:
         found = fit(*args, **settings | {"target_precision": 0.5})
@@ -305,8 +392,8 @@ def test_what_was_drawn_before_there_was_a_calibration_counts_on(store: Storage)
     state = load_state(store, "2026-01-01")
     now = sum(decision.drawn for decision in state.decisions.values())
     verdicts = fold_verdicts(state.verdicts.values())
-    judged = read_judged(store, night.config, state, verdicts)
-    assert once and judged and judged.drawn.sum() == once.drawn > 1.5 * now
+    found = judged.read_judged(store, night.config, state, verdicts)
+    assert once and found and found.drawn.sum() == once.drawn > 1.5 * now
 
 
 def test_what_was_looked_at_for_its_worth_is_no_random_sample(store: Storage) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lae_tasks.accounts import Done
 from lae_tasks.contracts import Outcome, Purpose, ReviewItem, TileCheck, VerdictAction
-from lae_tasks.releases import gates, list_releases
+from lae_tasks.releases import drift, gates, list_releases
 from lae_tasks.runner import Work, run
 from lae_tasks.stages.release import publish
 from lae_tasks.stages.validate import ValidationFailedError
@@ -33,6 +33,10 @@ def world(tmp_path):
     return world
 
 
+def gates_page(world, manifest):
+    return world.store.read(manifest.validation_key).decode()
+
+
 def look_at(world, ids, wrong=0, day="2026-05-01"):
     """Draws regions that were accepted, and has a steward look; the first so many are wrong."""
     for number, region_id in enumerate(ids):
@@ -42,27 +46,51 @@ def look_at(world, ids, wrong=0, day="2026-05-01"):
         world.judge(region_id, action, day=day)
 
 
-def test_what_has_become_worse_gets_no_version_unless_one_says_so(world):
+def test_what_has_become_worse_gets_no_version_unless_one_says_so(world, monkeypatch):
+    monkeypatch.setattr(gates, "FEWEST", 16)
     for seed in range(4, 14):
         world.add_scene(seed)
     ids = world.region_ids()
     look_at(world, ids[:40])
     stated = publish_world(world).manifest.precision[0]
     assert stated.low > 0.6
-    look_at(world, ids[40:56], wrong=12, day=LATER)
-    with pytest.raises(ValidationFailedError, match=r"4 of 16 objects .* since v1\.0\.0") as caught:
+    # Few looks tell nothing, but they count with those that follow the next release.
+    look_at(world, ids[40:48], wrong=6, day=LATER)
+    few = publish_world(world).manifest
+    assert "8 objects were drawn and looked at since v1.0.0" in gates_page(world, few)
+    assert few.drift_baseline.version == "v1.0.0"
+    look_at(world, ids[48:56], wrong=6, day=LATER)
+    told = r"4 of 16 objects .* since v1\.0\.0"
+    with pytest.raises(ValidationFailedError, match=told) as caught:
         publish_world(world)
     assert "release.refuse_drift" in str(caught.value)
-    assert [release.version for release in list_releases(world.store)] == ["v1.0.0"]
+    assert [release.version for release in list_releases(world.store)] == ["v1.0.0", few.version]
     pages = [world.store.read(key).decode() for key in keys(world) if key.endswith("/gates.html")]
     assert any("drift" in page for page in pages)
     release = world.config.release.model_copy(update={"refuse_drift": False})
     config = world.config.model_copy(update={"release": release})
-    assert publish(lambda: world.state, config, world.store).version == "v1.0.1"
+    assert publish(lambda: world.state, config, world.store).version == "v1.0.2"
+
+
+def test_enough_looks_that_pass_make_a_new_baseline(world, monkeypatch):
+    monkeypatch.setattr(drift, "_MANY", 12)
+    for seed in range(4, 14):
+        world.add_scene(seed)
+    ids = world.region_ids()
+    look_at(world, ids[:40], wrong=1)
+    first = publish_world(world).manifest.drift_baseline
+    assert (first.version, first.known_until[:10]) == ("v1.0.0", "2026-05-01")
+    look_at(world, ids[40:50], wrong=1, day="2026-05-02")
+    assert publish_world(world).manifest.drift_baseline == first
+    # Decided before the second release, though collected after it.
+    look_at(world, ids[50:52], wrong=1, day="2026-05-02")
+    second = publish_world(world).manifest
+    assert second.drift_baseline.version == second.version
+    assert second.drift_baseline.known_until[:10] == "2026-05-02"
 
 
 def test_another_mix_is_refused_on_new_scenes_and_on_no_others(world, monkeypatch):
-    monkeypatch.setattr(gates, "_OBJECTS", 10)
+    monkeypatch.setattr(gates, "_REGIONS", 10)
     for seed in range(4, 7):
         world.add_scene(seed)
     late = sorted(world.region_ids(), key=lambda key: world.state.decisions[key].category)[10:]
@@ -81,9 +109,27 @@ def test_another_mix_is_refused_on_new_scenes_and_on_no_others(world, monkeypatc
     new = [region_id for region_id in world.region_ids() if region_id not in known]
     for region_id in new:
         world.decide(region_id, Outcome.ACCEPT, "a name of now")
-    with pytest.raises(ValidationFailedError, match=f"{len(new)} objects on new scenes") as caught:
+    with pytest.raises(ValidationFailedError, match=f"{len(new)} regions on new scenes") as caught:
         publish_world(world)
     assert "'a name of now' (0.000 to 1.000)" in str(caught.value)
+
+
+def test_what_stewards_add_on_old_scenes_is_no_shift_of_the_new(world, monkeypatch):
+    monkeypatch.setattr(gates, "_REGIONS", 10)
+    for seed in range(4, 7):
+        world.add_scene(seed)
+    # The engine is unsure of one name in two; stewards have been at the old scenes.
+    unsure = sorted(world.region_ids())[::2]
+    for region_id in unsure:
+        world.decide(region_id, Outcome.REVIEW, "a doubtful name")
+        world.judge(region_id, VerdictAction.ACCEPT)
+    assert publish_world(world).version == "v1.0.0"
+    known = set(world.region_ids())
+    for seed in range(7, 10):
+        world.add_scene(seed)
+    for region_id in sorted(set(world.region_ids()) - known)[::2]:
+        world.decide(region_id, Outcome.REVIEW, "a doubtful name")
+    assert publish_world(world).version == "v1.1.0"
 
 
 def test_conflicts_are_told_though_nothing_was_planned_for_two(world):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lae_tasks.contracts import Purpose, ReviewItem, Verdict, VerdictAction
-from lae_tasks.trust.mistakes import found_right, steward_error, truly_right
+from lae_tasks.trust.mistakes import error_from, found_right, steward_error, truly_right
 
 
 def _item(region_id: str, looks: int) -> ReviewItem:
@@ -80,3 +80,26 @@ def test_the_share_found_right_is_that_of_stewards_who_look_again_at_what_contra
     resolved = np.where(first == second, first, third)
     found = np.where(first, True, resolved)
     assert found_right(0.8, 0.1) == pytest.approx(found.mean(), abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("rejects", "lets_pass", "precision", "stated"),
+    [
+        (0.05, 0.05, 0.95, 0.95),
+        (0.05, 0.2, 0.95, 0.963),
+        (0.05, 0.2, 0.9, 0.921),
+        (0.05, 0, 0.95, 0.947),
+    ],
+)
+def test_stewards_who_err_one_way_bias_what_is_stated_as_the_docs_say(
+    rejects: float, lets_pass: float, precision: float, stated: float
+) -> None:
+    """Second looks are at regions of which 0.85 are right; of the drawn 0.15 are for two."""
+    looks = {}
+    for right, error in ((True, rejects), (False, lets_pass)):
+        again = found_right(float(right), error, again=1.0, twice=0.15)
+        looks[right] = again, 2 * error * (1 - error)
+    found = precision * looks[True][0] + (1 - precision) * looks[False][0]
+    differ = 0.85 * looks[True][1] + 0.15 * looks[False][1]
+    told = truly_right(found, error_from(differ), again=1.0, twice=0.15)
+    assert told == pytest.approx(stated, abs=0.001)
