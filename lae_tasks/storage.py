@@ -10,10 +10,11 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote
@@ -48,13 +49,14 @@ class ObjectInfo:
 
     Attributes:
         etag: Changes whenever the content does.
-        modified_at: When it was written by the store's clock, seconds since the epoch.
+        modified_at: When it was written by the store's clock, seconds since the epoch; to the
+            second or finer, so it does not tell objects apart.
     """
 
     key: str
     etag: str
     size_bytes: int
-    modified_at: float
+    modified_at: float = field(compare=False)
 
 
 class Storage(Protocol):
@@ -321,10 +323,12 @@ class LocalStorage:
     def stat(self, key: str) -> ObjectInfo | None:
         """The object's etag and size; None if it is not there."""
         # Size and time tell a change well enough, and a listing must not read every file.
-        path = self._path(key)
-        if not path.is_file():
+        try:
+            facts = self._path(key).stat()
+        except _NO_OBJECT:  # also one that was deleted since it was listed
             return None
-        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            return None
         etag = f"{facts.st_size:x}-{facts.st_mtime_ns:x}"
         return ObjectInfo(key, etag, facts.st_size, facts.st_mtime)
 

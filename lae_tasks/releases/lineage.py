@@ -36,6 +36,6 @@ def rejected_by_stewards(state: State) -> set[str]:
 
 
 def of_verdict(verdict: Verdict) -> str:
-    """A verdict in a few words."""
+    """A verdict in a few words; not whose: releases may be public. `lae why` tells."""
     when = verdict.decided_at[:16].replace("T", " ")
-    return f"{verdict.action} by {verdict.annotator} on {when} (verdict {verdict.verdict_id})"
+    return f"{verdict.action} by a steward on {when} (verdict {verdict.verdict_id})"

@@ -1,10 +1,14 @@
 """A release with a parent, a few scenes on the ground, one without a place, and some verdicts."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
+from PIL import Image
 
 from lae_tasks.config import Config
 from lae_tasks.contracts import Outcome, VerdictAction
@@ -13,6 +17,17 @@ from lae_tasks.releases.pull import pull
 from lae_tasks.storage import open_storage
 from tests.records import make_label, make_scene
 from tests.release_world import SCENE_PX, World, publish_world
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_ultralytics_replaces() -> Iterator[None]:
+    """Puts back what ultralytics replaces in other libraries when it is imported."""
+    places = [(Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (torch, "save"), (torch, "load")]
+    before = [(module, name, getattr(module, name)) for module, name in places]
+    yield
+    for module, name, value in before:
+        setattr(module, name, value)
+
 
 #: Of each scene its seed, CRS, x and y of its corner, size of its pixels, and time.
 PLACES = (

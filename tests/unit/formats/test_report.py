@@ -105,7 +105,7 @@ def test_changes_have_their_cause(published, page):
     (table,) = page.xpath("//table[@class='changes']")
     rows = {tuple(words(cell) for cell in row)[:3]: words(row[3]) for row in table.iter("tr")}
     ((what, cause),) = [(key, rows[key]) for key in rows if key[0] == "relabelled"]
-    assert what[1].endswith("→ windmill") and "steward@example.org" in cause
+    assert what[1].endswith("→ windmill") and "by a steward on" in cause
     assert ("added", "ship", "drawn-by-hand") in rows
 
 
