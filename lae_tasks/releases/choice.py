@@ -11,6 +11,8 @@ from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest
 
 CHOICE_NAME = "pull.json"
 _IMAGES = "images"
+#: Folders that lie beside that of their format.
+_OF_FORMAT = {"labels": "yolo"}
 #: Folders of every release, which are no formats.
 _COMMON = {_IMAGES, "tables", "card"}
 
@@ -31,7 +33,7 @@ class Choice(Record):
         left_out = set() if self.images else {_IMAGES}
         if self.formats is not None:
             left_out.update(set(formats_of(manifest)) - set(self.formats))
-        return [file for file in manifest.files if file.path.split("/")[0] not in left_out]
+        return [file for file in manifest.files if _folder(file) not in left_out]
 
     def with_more(self, formats: Sequence[str] | None, images: bool) -> "Choice":
         """What is asked for together with what was before."""
@@ -41,9 +43,15 @@ class Choice(Record):
         return Choice(formats=both, images=images or self.images)
 
 
+def _folder(file: ReleaseFile) -> str:
+    """The folder of the release that a file belongs to; of files on its top level the file."""
+    first = file.path.split("/")[0]
+    return _OF_FORMAT.get(first, first)
+
+
 def formats_of(manifest: ReleaseManifest) -> tuple[str, ...]:
     """What a version is written in; of one that does not say so, by its folders."""
-    folders = {file.path.split("/")[0] for file in manifest.files if "/" in file.path}
+    folders = {_folder(file) for file in manifest.files if "/" in file.path}
     return manifest.formats or tuple(sorted(folders - _COMMON))
 
 

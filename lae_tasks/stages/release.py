@@ -16,10 +16,12 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from lae_tasks.config import Config
 from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
@@ -58,8 +60,9 @@ logger = logging.getLogger(__name__)
 STAGE = "release"
 
 _ATTEMPTS = 20
-#: What holds the images a second time has no second copy of that.
-_WITH_IMAGES = {"images", "webdataset", "hugging_face"}
+#: What holds images, or has a file for each, has no second copy to browse.
+_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face"}
+_THREADS = 8
 _CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
 
 
@@ -256,15 +259,17 @@ def _upload(
     store: Storage, manifest: ReleaseManifest, root: Path, held: Claim, published: Sequence[str]
 ) -> None:
     """Writes what lies in the folder and is not in the store yet."""
-    missing = {
-        file.key: root / file.path
-        for file in manifest.files
-        if (root / file.path).is_file() and store.stat(file.key) is None
-    }
-    held.will_write(published[-1] if published else None, missing.keys())
-    for key, path in missing.items():
-        with path.open("rb") as content:
-            store.write(key, content)
+    ours = {file.key: path for file in manifest.files if (path := root / file.path).is_file()}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        there = dict(zip(ours, pool.map(store.stat, ours), strict=True))
+        missing = {key: path for key, path in ours.items() if there[key] is None}
+        held.will_write(published[-1] if published else None, missing.keys())
+        list(pool.map(lambda key: _copy(missing[key].open("rb"), store, key), missing))
+
+
+def _copy(content: BinaryIO, store: Storage, key: str) -> None:
+    with closing(content):
+        store.write(key, content)
 
 
 def _write_once(store: Storage, key: str, content: bytes) -> None:
@@ -285,14 +290,15 @@ def _finish(store: Storage, manifest: ReleaseManifest) -> None:
     sources = {
         file.path: file.key
         for file in manifest.files
-        if file.path.split("/")[0] not in _WITH_IMAGES
+        if file.path.split("/")[0] not in _NOT_TO_BROWSE
     }
     docs = docs_folder(manifest.digest)
     for info in store.list(docs):
         sources[f"data_docs/{info.key.removeprefix(docs)}"] = info.key
     there = {info.key for info in store.list(readable)}
-    for path, key in sources.items():
-        if readable + path not in there:
-            with closing(store.open(key)) as content:
-                store.write(readable + path, content)
+    missing = [path for path in sources if readable + path not in there]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(
+            pool.map(lambda path: _copy(store.open(sources[path]), store, readable + path), missing)
+        )
     move_latest(store, manifest.version)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from lae_tasks.contracts import VerdictAction
 from lae_tasks.errors import ConfigError, ContractError, TransientError
 from lae_tasks.releases import ReleaseFile, fetching, pull, read_release, verify
+from lae_tasks.releases.choice import Choice
 from lae_tasks.releases.marks import yank
 from lae_tasks.stages.release import publish
 from lae_tasks.storage import LocalStorage, open_storage
@@ -365,3 +366,19 @@ def test_a_yanked_version_comes_with_its_reason(tmp_path):
     assert yanked is not None
     assert yanked.reason == "wrong masks"
     assert pull(world.store, "latest", tmp_path / "d").yanked is None
+
+
+def test_the_labels_of_yolo_come_with_it_and_with_it_only(store):
+    names = ("yolo/data.yaml", "labels/t1.txt", "coco/instances.json", "README.md", "tables/a")
+    files = tuple(
+        ReleaseFile(path=path, sha256="", size_bytes=0, key="k", is_data=False) for path in names
+    )
+    manifest = read_release(store, "v1.0.0").model_copy(
+        update={"files": files, "formats": ("coco", "yolo")}
+    )
+
+    def chosen(*formats: str) -> set[str]:
+        return {file.path for file in Choice(formats=formats).files(manifest)}
+
+    assert chosen("yolo") == {"yolo/data.yaml", "labels/t1.txt", "README.md", "tables/a"}
+    assert chosen("coco") == {"coco/instances.json", "README.md", "tables/a"}
