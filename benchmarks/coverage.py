@@ -43,7 +43,7 @@ from lae_tasks.contracts import (
     Verdict,
     VerdictAction,
 )
-from lae_tasks.releases.dataset import STEWARD, Annotation, Dataset
+from lae_tasks.releases.dataset import STEWARD, Annotation, Annotations, Dataset
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.review.selection import looks_at
 from lae_tasks.routing.labelled import Names
@@ -202,7 +202,7 @@ class Loop:
         )
         annotations = [self._annotation(n, "engine:confident") for n in unseen]
         annotations += [self._annotation(n, STEWARD) for n in kept]
-        dataset = Dataset((), tuple(annotations), (), {})
+        dataset = Dataset((), Annotations.of(annotations), (), {})
         stated = make_statement(dataset, state, self.config, self.store, ())
         of_unseen = self.world.right[unseen]
         return stated, float(of_unseen.mean()), float(np.mean([*of_unseen, *right]))

@@ -17,6 +17,9 @@ from lae_tasks.routing.rules import CAUTIOUS, NamedRule
 TITLE_LENGTH = 50
 
 Measure = Literal["iou", "containment", "mask_iou", "mask_containment"]
+FormatName = Literal[
+    "coco", "odvg", "yolo", "dota", "geoparquet", "geojson", "hugging_face", "webdataset"
+]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -313,6 +316,11 @@ class ReleaseConfig(Section):
     title: str = "LAE dataset"
     description: str = ""
     licence: str = "unknown"
+    formats: tuple[FormatName, ...] = Field(
+        ("coco", "odvg", "geoparquet"), description="What a release is written in"
+    )
+    val_share: Share = Field(0.1, description="Share of the images that validation gets")
+    test_share: Share = Field(0.1, description="Share of the images that the test gets")
     min_object_share: Share = Field(
         0.5, description="An object belongs to each tile that shows at least this share of it"
     )
@@ -336,6 +344,18 @@ class ReleaseConfig(Section):
         description="Whether objects that were drawn and looked at since the parent may not be "
         "worse than both what the parent states and route.target_precision",
     )
+    max_removed: Share | None = Field(
+        0.5, description="Of the parent's objects so large a share may be gone"
+    )
+    only_warn: tuple[
+        Literal["precision_low", "agreement", "class_shift", "drift", "removed"], ...
+    ] = Field((), description="Of these gates a failure is told, and holds no release up")
+
+    @model_validator(mode="after")
+    def _splits_leave_something_to_train_on(self) -> "ReleaseConfig":
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share and test_share leave nothing to train on")
+        return self
 
 
 class Config(Section):

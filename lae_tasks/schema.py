@@ -1,7 +1,9 @@
-"""The Parquet schema of a contract, derived from its fields."""
+"""The Parquet schema of a contract or a dataclass, derived from its fields."""
 
+import dataclasses
 import types
 import typing
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -39,10 +41,19 @@ def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
 
 def arrow_schema(record_type: type[Record]) -> pa.Schema:
     """The Parquet schema of a contract; its metadata names the contract and its version."""
-    hints = typing.get_type_hints(record_type, include_extras=True)
+    metadata = {"lae.contract": record_type.__name__, "lae.schema_version": str(SCHEMA_VERSION)}
+    return pa.schema(_fields(record_type, record_type.model_fields), metadata=metadata)
+
+
+def dataclass_schema(row_type: type) -> pa.Schema:
+    """The Parquet schema of a dataclass of plain fields."""
+    return pa.schema(_fields(row_type, [field.name for field in dataclasses.fields(row_type)]))
+
+
+def _fields(row_type: type, names: Iterable[str]) -> list[pa.Field]:
+    hints = typing.get_type_hints(row_type, include_extras=True)
     fields = []
-    for name in record_type.model_fields:
+    for name in names:
         arrow, nullable = _arrow_type(hints[name])
         fields.append(pa.field(name, arrow, nullable=nullable))
-    metadata = {"lae.contract": record_type.__name__, "lae.schema_version": str(SCHEMA_VERSION)}
-    return pa.schema(fields, metadata=metadata)
+    return fields

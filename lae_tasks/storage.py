@@ -10,10 +10,11 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote
@@ -44,11 +45,18 @@ class MissingObjectError(LaeError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as a listing shows it. `etag` changes whenever the content does."""
+    """An object as a listing shows it.
+
+    Attributes:
+        etag: Changes whenever the content does.
+        modified_at: When it was written by the store's clock, seconds since the epoch; to the
+            second or finer, so it does not tell objects apart.
+    """
 
     key: str
     etag: str
     size_bytes: int
+    modified_at: float = field(compare=False)
 
 
 class Storage(Protocol):
@@ -106,22 +114,23 @@ class Storage(Protocol):
 
 
 def open_storage(uri: str, client: Any = None) -> Storage:
-    """Opens the storage at a URI.
+    """Opens the storage at a URI. Raises ConfigError if it is none.
 
     Args:
-        uri: `s3://bucket/prefix`, or a local folder (plain path or `file://`).
+        uri: `s3://bucket/prefix`, a local folder, or `https://…` of a copy, which is only read.
         client: A boto3 S3 client; by default one is made from the environment.
-
-    Raises:
-        ConfigError: If the scheme is not supported.
     """
-    scheme, _, rest = uri.partition("://") if "://" in uri else ("file", "", uri)
-    if scheme == "file":
-        return LocalStorage(Path(unquote(rest) if "://" in uri else rest))
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file" or "://" not in uri:
+        return LocalStorage(Path(unquote(rest) if rest else uri))
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Storage(bucket, prefix.strip("/"), client or s3_client())
-    raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix or a local folder")
+    if scheme in ("http", "https"):
+        from lae_tasks.http_storage import HttpStorage  # which imports this module
+
+        return HttpStorage(uri)
+    raise ConfigError(f"storage URI {uri!r}: use s3://bucket/prefix, https://… or a local folder")
 
 
 def s3_client(**overrides: Any) -> Any:
@@ -174,7 +183,8 @@ class S3Storage:
             page = self._call("list_objects_v2", "", Prefix=self.prefix + prefix, **token)
             for entry in page.get("Contents", []):
                 key = entry["Key"].removeprefix(self.prefix)
-                yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"])
+                at = entry["LastModified"].timestamp()
+                yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"], at)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -189,7 +199,8 @@ class S3Storage:
             head = self._call("head_object", key)
         except MissingObjectError:
             return None
-        return ObjectInfo(key, head["ETag"].strip('"'), head["ContentLength"])
+        at = head["LastModified"].timestamp()
+        return ObjectInfo(key, head["ETag"].strip('"'), head["ContentLength"], at)
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""
@@ -312,11 +323,14 @@ class LocalStorage:
     def stat(self, key: str) -> ObjectInfo | None:
         """The object's etag and size; None if it is not there."""
         # Size and time tell a change well enough, and a listing must not read every file.
-        path = self._path(key)
-        if not path.is_file():
+        try:
+            facts = self._path(key).stat()
+        except _NO_OBJECT:  # also one that was deleted since it was listed
             return None
-        facts = path.stat()
-        return ObjectInfo(key, f"{facts.st_size:x}-{facts.st_mtime_ns:x}", facts.st_size)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        etag = f"{facts.st_size:x}-{facts.st_mtime_ns:x}"
+        return ObjectInfo(key, etag, facts.st_size, facts.st_mtime)
 
     def read(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError."""

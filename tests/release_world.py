@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from demo.scenes.generator import CATEGORIES, SyntheticObject, generate_scene
-from lae_tasks.config import Config
+from lae_tasks.config import Config, ReleaseConfig
 from lae_tasks.contracts import (
     Outcome,
     Tile,
     Verdict,
     VerdictAction,
 )
+from lae_tasks.formats import coco
+from lae_tasks.formats.writing import Source, write
 from lae_tasks.geometry import encode_mask, mask_in_window, tile_windows
 from lae_tasks.releases import read_release
+from lae_tasks.releases.dataset import Dataset
 from lae_tasks.stages.release import ReleaseResult, publish
 from lae_tasks.stages.tile import encode_png, image_key
 from lae_tasks.state import State
@@ -36,7 +41,11 @@ class World:
     @property
     def config(self) -> Config:
         return Config(
-            preset="demo", raw=f"{self.store.uri}/raw", store=self.store.uri, vocabulary=CATEGORIES
+            preset="demo",
+            raw=f"{self.store.uri}/raw",
+            store=self.store.uri,
+            vocabulary=CATEGORIES,
+            release={"formats": ("coco", "odvg")},
         )
 
     def add_scene(self, seed: int) -> None:
@@ -161,6 +170,13 @@ def publish_world(world: World) -> ReleaseResult:
 def read_json(world: World, version: str, path: str) -> Any:
     """A file of a release."""
     return json.loads(world.store.read(read_release(world.store, version).file(path).key))
+
+
+def coco_of(dataset: Dataset, config: ReleaseConfig) -> Any:
+    """The COCO file of a dataset, parsed."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Source(dataset, config, lambda image: b""), ["coco"], Path(folder))
+        return json.loads((Path(folder) / coco.PATH).read_text("utf-8"))
 
 
 def keys(world: World, prefix: str = "") -> set[str]:

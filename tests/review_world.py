@@ -1,7 +1,7 @@
 """A tile of a synthetic scene with decided regions: what `push` finds after a night."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from demo.scenes.generator import CATEGORIES, SyntheticScene, generate_scene
@@ -111,18 +111,34 @@ def all_in_doubt(state: State) -> State:
     return state
 
 
-def commit_night(store: Storage, state: State, night: str) -> None:
-    """Writes the state as a whole night of one shard, as if its stages had run."""
+def commit_night(
+    store: Storage,
+    state: State,
+    night: str,
+    merges: Sequence[Merge] = (),
+    revisions: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the state as a whole night of one shard, as if its stages had run.
+
+    Args:
+        store: Where to.
+        state: What the night made; a region without a label gets one.
+        night: Its name.
+        merges: Its ledger.
+        revisions: Of the models, by stage.
+    """
 
     def commit(stage: str, shard: str, came_in: tuple[str, ...], *tables: _Table) -> Manifest:
         outputs = [record for _, records in tables for record in records]
         config = digest_of(record.model_dump_json() for record in outputs)
-        work = Work(stage, night, shard, tuple(kind for kind, _ in tables), config, came_in)
+        kinds = tuple(kind for kind, _ in tables)
+        revision = (revisions or {}).get(stage)
+        work = Work(stage, night, shard, kinds, config, came_in, revision)
         return run(store, work, ["x"], [Done("x", outputs)])
 
     scenes = list(state.scenes.values())
     assignments = [Assignment(scene_id=scene.scene_id, shard="0000") for scene in scenes]
-    labels = [make_label(region_id) for region_id in state.regions]
+    labels = [state.labels.get(each) or make_label(each) for each in state.regions]
     commit("ingest", "all", ("raw",), (Scene, scenes), (Assignment, assignments))
     came_in: tuple[str, ...] = (digest_of(scene.scene_id for scene in scenes),)
     made: tuple[str, ...] = ()
@@ -133,7 +149,7 @@ def commit_night(store: Storage, state: State, night: str) -> None:
     ):
         made = (*made, commit(stage, "0000", came_in, (kind, records)).outputs[0].sha256)
         came_in = made
-    commit("route", "all", made, (Decision, list(state.decisions.values())), (Merge, []))
+    commit("route", "all", made, (Decision, list(state.decisions.values())), (Merge, merges))
 
 
 _Table = tuple[type[Record], Sequence[Record]]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from lae_tasks.cli import nights, releases, show  # noqa: F401 - each adds its commands
+from lae_tasks.cli import history, nights, pulling, releases, show  # noqa: F401 - each adds its commands
 from lae_tasks.cli.common import app, err, out
 from lae_tasks.errors import LaeError
 

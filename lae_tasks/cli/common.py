@@ -4,11 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from lae_tasks.config_file import load_config
+
+if TYPE_CHECKING:
+    from lae_tasks.storage import Storage
 
 app = typer.Typer(
     help="The LAE-Label engine: from raw overhead imagery to dataset releases.",
@@ -37,9 +51,25 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
+def open_store(config: Path | None, store: str | None) -> "Storage":
+    """The store that a command names, for which it needs no settings; else that of the settings."""
+    from lae_tasks.storage import open_storage
+
+    return open_storage(store or load_config(config).store)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A bar on the error stream, so that output can be piped."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=err) as progress:
+        yield progress
+
+
+@contextmanager
+def byte_bar() -> Iterator[Progress]:
+    """A bar that counts bytes, with their speed and when they will have come."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    speed = (TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, *speed, console=err) as progress:
         yield progress

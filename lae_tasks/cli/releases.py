@@ -1,87 +1,96 @@
-"""Commands on releases: list, fetch, verify, measure."""
+"""Commands on the releases of a store: which there are, and what is said of them since."""
 
 import json
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
-from lae_tasks.cli.common import AsJson, ConfigFile, StoreUri, app, out, progress_bar
-from lae_tasks.config_file import load_config
+from lae_tasks.cli.common import AsJson, ConfigFile, StoreUri, app, open_store, out
+
+if TYPE_CHECKING:
+    from lae_tasks.releases.manifest import ReleaseManifest
+
+Version = Annotated[str, typer.Argument(help="Such as v1.4.0.")]
 
 
 @app.command()
 def releases(config: ConfigFile = None, store: StoreUri = None, as_json: AsJson = False) -> None:
-    """List the published versions."""
-    from lae_tasks.releases.manifest import list_releases
-    from lae_tasks.storage import open_storage
+    """List the published versions, with what each states of its precision."""
+    from lae_tasks.releases.manifest import latest_version, list_releases
+    from lae_tasks.releases.marks import read_yanked
 
-    found = list_releases(open_storage(load_config(config, store=store).store))
+    storage = open_store(config, store)
+    found = list_releases(storage)
+    latest = latest_version(storage)
+    yanked = {each.version: read_yanked(storage, each.version) for each in found}
     if as_json:
-        keys = {"version", "digest", "parent", "created_at", "reason", "counts"}
-        out.print_json(json.dumps([m.model_dump(mode="json", include=keys) for m in found]))
+        keys = {"version", "digest", "parent", "created_at", "reason", "counts", "whole"}
+        out.print_json(
+            json.dumps(
+                [
+                    manifest.model_dump(mode="json", include=keys)
+                    | {
+                        "latest": manifest.version == latest,
+                        "yanked": told.reason if (told := yanked[manifest.version]) else None,
+                    }
+                    for manifest in found
+                ]
+            )
+        )
         return
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("version", "made (UTC)", "digest")),
+        *(Column(name, no_wrap=True) for name in ("version", "", "made (UTC)", "digest")),
         *(Column(name, justify="right") for name in ("scenes", "objects")),
-        "why this version",
+        Column("precision", no_wrap=True),
+        Column("why this version", overflow="fold"),
     )
     for manifest in found:
         made = manifest.created_at[:16].replace("T", " ")
         counts = [f"{manifest.counts[key]:,}" for key in ("scenes", "objects")]
-        table.add_row(manifest.version, made, manifest.digest[:12], *counts, manifest.reason)
+        told = yanked[manifest.version]
+        mark = "yanked" if told else "latest" if manifest.version == latest else ""
+        why = escape(manifest.reason)
+        if told:
+            why += f"\n[yellow]yanked {told.at[:10]}: {escape(told.reason)}[/]"
+        cells = (made, manifest.digest[:12], *counts, _precision(manifest), why)
+        table.add_row(manifest.version, mark, *cells)
     out.print(table if found else "No release yet; `lae run` makes the first.")
 
 
+def _precision(manifest: "ReleaseManifest") -> str:
+    """Of all objects, with the ends of its interval; where it is not known, of the unseen ones."""
+    if whole := manifest.whole:
+        return f"{whole.precision:.3f} ({whole.low:.3f}–{whole.high:.3f})"
+    for entry in manifest.precision:
+        if entry.category is None:
+            return f"{entry.precision:.3f} ({entry.low:.3f}–{entry.high:.3f}), unseen"
+    return "not measured"
+
+
 @app.command()
-def pull(
-    version: Annotated[str, typer.Argument(help="Such as v1.0.0, or latest.")],
-    dest: Annotated[Path, typer.Argument(help="Folder that is made or completed.")],
+def yank(
+    version: Version,
+    reason: Annotated[str, typer.Option(help="Why nobody should use it, for its users.")],
     config: ConfigFile = None,
     store: StoreUri = None,
 ) -> None:
-    """Fetch a release; only what is missing, and every checksum is verified."""
-    from lae_tasks.releases.pull import pull as fetch
-    from lae_tasks.storage import open_storage
+    """Mark a version that should not be used; it stays, and who pulls it is told the reason."""
+    from lae_tasks.releases.manifest import latest_version
+    from lae_tasks.releases.marks import yank as mark
 
-    storage = open_storage(load_config(config, store=store).store)
-    with progress_bar() as progress:
-        task = progress.add_task("files", total=None)
-        pulled = fetch(
-            storage, version, dest, lambda n, total: progress.update(task, completed=n, total=total)
-        )
-    name = pulled.manifest.version
-    out.print(f"{name} in {dest}: {pulled.fetched} files fetched, {pulled.skipped} there already")
+    storage = open_store(config, store)
+    told = mark(storage, version, reason)
+    out.print(f"{told.version} is yanked; latest is {latest_version(storage)}")
 
 
 @app.command()
-def verify(dest: Annotated[Path, typer.Argument(help="Folder of a pulled release.")]) -> None:
-    """Hash every file of a pulled release and compare with its manifest."""
-    from lae_tasks.releases.pull import verify as check
+def rollback(version: Version, config: ConfigFile = None, store: StoreUri = None) -> None:
+    """Let `latest` mean an older version, until a new one is published."""
+    from lae_tasks.releases.manifest import latest_version
+    from lae_tasks.releases.marks import roll_back
 
-    problems = check(dest)
-    for problem in problems:
-        out.print(f"{problem.kind}: {problem.path}", markup=False)
-    if problems:
-        raise typer.Exit(1)
-    out.print(f"{dest}: every file is as its manifest says")
-
-
-@app.command()
-def evaluate(
-    coco: Annotated[Path, typer.Argument(help="COCO file of a release.")],
-    truth: Annotated[Path, typer.Option(help="COCO file with the truth.")],
-    as_json: AsJson = False,
-) -> None:
-    """Measure labels against truth: COCO figures, precision and recall by category."""
-    from lae_tasks.evaluate import as_tables, notes
-    from lae_tasks.evaluate import evaluate as measure
-
-    found = measure(coco, truth)
-    if as_json:
-        out.print_json(json.dumps(found.as_dict()))
-        return
-    out.print(*as_tables(found), sep="\n")
-    for note in notes(found):
-        out.print(note)
+    storage = open_store(config, store)
+    before = roll_back(storage, version)
+    out.print(f"latest is {latest_version(storage)}; it was {before}")

@@ -1,58 +1,96 @@
-"""COCO instances: a JSON file with RLE masks that pycocotools reads.
+"""COCO instances: JSON files with RLE masks that pycocotools reads.
 
-Beside COCO's own fields, an image carries `tile_id`, `scene_id`, `scene_key` and `window_px`
-(x, y, width, height in scene pixels), and an annotation `region_id`, `score`, `source` and
-`bbox_scene` (x, y, width, height of the whole object in scene pixels), so that what was cut into
-tiles can be put together again. Where the scene has a place on the ground, an image carries `crs`
-and `transform` (rasterio's six coefficients, of this image), and an annotation `area_m2` and
+`instances.json` has everything; `instances_train.json` and its like have the images of one split,
+with the same ids. File names are relative to the release's root.
+
+Beside COCO's own fields, an image carries `tile_id`, `scene_id`, `scene_key`, `split` and
+`window_px` (x, y, width, height in scene pixels), and an annotation `region_id`, `score`, `source`
+and `bbox_scene` (x, y, width, height of the whole object in scene pixels), so that what was cut
+into tiles can be put together again. Where the scene has a place on the ground, an image carries
+`crs` and `transform` (rasterio's six coefficients, of this image), and an annotation `area_m2` and
 `lon_lat` (WGS 84, degrees) of the whole object.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
 
-from lae_tasks.config import ReleaseConfig
 from lae_tasks.contracts import BoxPx
-from lae_tasks.releases.dataset import Annotation, Dataset, ReleaseImage
+from lae_tasks.formats.writing import Source
+from lae_tasks.releases.dataset import Annotation, ReleaseImage
 
 PATH = "coco/instances.json"
 
-
-def encode(dataset: Dataset, config: ReleaseConfig) -> bytes:
-    """The file's bytes. The same dataset gives the same bytes."""
-    return "".join(_chunks(dataset, config)).encode()
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
-def _chunks(dataset: Dataset, config: ReleaseConfig) -> Iterator[str]:
-    info = {"description": config.title, "url": "", "version": "", "contributor": ""}
-    licence = {"id": 1, "name": config.licence, "url": ""}
-    size_of = {image.image_id: (image.height_px, image.width_px) for image in dataset.images}
-    categories = (
-        {"id": category.category_id, "name": category.name, "supercategory": category.parent}
-        for category in dataset.categories
-    )
-    yield f'{{"info": {_line(info)},\n"licenses": [{_line(licence)}],\n'
-    yield from _array("categories", categories)
-    yield ",\n"
-    yield from _array("images", map(_image, dataset.images))
-    yield ",\n"
-    yield from _array(
-        "annotations",
-        (_annotation(each, size_of.get(each.image_id, (0, 0))) for each in dataset.annotations),
-    )
-    yield "}\n"
+class Writer:
+    """Streams the files: the images first, which are known, then the annotations."""
 
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._files = ExitStack()
+        images = source.dataset.images
+        splits = sorted({image.split for image in images if image.split})
+        self._whole = self._begin(folder / "instances.json", source, images)
+        self._of_split = {
+            split: self._begin(
+                folder / f"instances_{split}.json",
+                source,
+                [image for image in images if image.split == split],
+            )
+            for split in splits
+        }
 
-def _array(name: str, entries: Iterable[dict[str, Any]]) -> Iterator[str]:
-    yield f'"{name}": ['
-    for number, entry in enumerate(entries):
-        yield f"{',' if number else ''}\n{_line(entry)}"
-    yield "]"
+    def _begin(
+        self, path: Path, source: Source, images: Iterable[ReleaseImage]
+    ) -> Callable[[str], None]:
+        file = self._files.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+        info = {
+            "description": source.config.title,
+            "url": "",
+            "version": "",
+            "contributor": "",
+        }
+        licence = {"id": 1, "name": source.config.licence, "url": ""}
+        file.write(f'{{"info": {_encode(info)},\n"licenses": [{_encode(licence)}],\n')
+        categories = (
+            {"id": each.category_id, "name": each.name, "supercategory": each.parent}
+            for each in source.dataset.categories
+        )
+        for name, entries in (("categories", categories), ("images", map(_image, images))):
+            file.write(f'"{name}": [')
+            for number, entry in enumerate(entries):
+                file.write(f"{',' if number else ''}\n{_encode(entry)}")
+            file.write("],\n")
+        return self._annotations(file)
 
+    def _annotations(self, file: TextIO) -> Callable[[str], None]:
+        """Begins the last array; what is returned takes its lines."""
+        file.write('"annotations": [')
+        self._files.callback(file.write, "]}\n")
+        before = ""
 
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, sort_keys=True, ensure_ascii=False)
+        def add(line: str) -> None:
+            nonlocal before
+            file.write(f"{before}\n{line}")
+            before = ","
+
+        return add
+
+    def add(self, image: ReleaseImage, annotations: Sequence[Annotation]) -> None:
+        """Writes an image's annotations."""
+        of_split = self._of_split[image.split] if image.split else None
+        for annotation in annotations:
+            line = _encode(_annotation(annotation, (image.height_px, image.width_px)))
+            self._whole(line)
+            if of_split:
+                of_split(line)
+
+    def close(self) -> None:
+        """Ends the files."""
+        self._files.close()
 
 
 def _image(image: ReleaseImage) -> dict[str, Any]:
@@ -67,6 +105,7 @@ def _image(image: ReleaseImage) -> dict[str, Any]:
         "tile_id": image.tile_id,
         "scene_id": image.scene_id,
         "scene_key": image.scene_key,
+        "split": image.split,
         "window_px": list(image.window_px),
     }
 

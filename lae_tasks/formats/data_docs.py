@@ -22,8 +22,8 @@ _SITE_LINK = re.compile(r'href="(?:\.\./)+[^"]*"')
 def template(name: str) -> jinja2.Template:
     """A template of this package; what is filled into HTML and XML is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_load),
-        autoescape=name.startswith("data_docs"),
+        loader=jinja2.FunctionLoader(source_of),
+        autoescape=name.startswith(("data_docs", "report")),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -38,7 +38,8 @@ def _cell(text: object) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
-def _load(name: str) -> str:
+def source_of(name: str) -> str:
+    """A template as it stands."""
     return (resources.files("lae_tasks.formats") / name).read_text()
 
 
@@ -50,19 +51,20 @@ def own_style(html: str) -> str:
     page = _REMOTE.sub("", html)
     page = _SITE_LINK.sub('href="index.html"', page)
     back = '<div class="container-fluid"><a href="index.html">All expectations</a></div>'
-    style = f"<style>{_load('data_docs.css.jinja')}</style>"
+    style = f"<style>{source_of('data_docs.css.jinja')}</style>"
     return page.replace("</head>", f"{style}</head>", 1).replace("<body>", f"<body>{back}", 1)
 
 
-def index_page(digest: str, rows: Sequence[tuple[str, str, bool, str]]) -> str:
+def index_page(digest: str, rows: Sequence[tuple[str, str, bool, str, bool]]) -> str:
     """The report's first page.
 
     Args:
         digest: Digest of the dataset.
-        rows: Table, rule, whether it is met, and what was found.
+        rows: Table, rule, whether it is met, what was found, and whether it only warns.
     """
-    failed = sum(not passed for _, _, passed, _ in rows)
-    style = _load("data_docs.css.jinja")
+    failed = sum(not (passed or only_warns) for _, _, passed, _, only_warns in rows)
+    warned = sum(only_warns and not passed for _, _, passed, _, only_warns in rows)
+    style = source_of("data_docs.css.jinja")
     return template("data_docs.jinja").render(
-        digest=digest, rows=rows, failed=failed, style=Markup(style)
+        digest=digest, rows=rows, failed=failed, warned=warned, style=Markup(style)
     )

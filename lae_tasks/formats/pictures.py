@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_erosion
 
 from lae_tasks.contracts import BoxPx
 from lae_tasks.geometry import Mask
-from lae_tasks.releases.dataset import Annotation, Dataset, ReleaseImage
+from lae_tasks.releases.dataset import Annotation, Dataset, ReleaseImage, annotations_of
 from lae_tasks.storage import Storage
 
 _SIDE_PX = 1024
@@ -37,28 +38,31 @@ def sample_images(dataset: Dataset, n: int = 4) -> list[ReleaseImage]:
 
     Images with very many objects count like those with a legible number of them.
     """
-    by_image = _by_image(dataset)
-    left = [image for image in dataset.images if by_image[image.image_id]]
+    counts = dataset.annotations.table.group_by(
+        ["image_id", "category"], use_threads=False
+    ).aggregate([([], "count_all")])
+    shows: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for row in counts.to_pylist():
+        shows[row["image_id"]][row["category"]] = row["count_all"]
+    left = [image for image in dataset.images if image.image_id in shows]
     seen: set[str] = set()
     chosen: list[ReleaseImage] = []
     while left and len(chosen) < n:
-        best = max(left, key=lambda image: _worth(by_image[image.image_id], seen))
+        best = max(left, key=lambda image: _worth(shows[image.image_id], seen))
         left.remove(best)
         chosen.append(best)
-        seen |= {annotation.category for annotation in by_image[best.image_id]}
+        seen |= shows[best.image_id].keys()
     return chosen
 
 
-def _worth(annotations: Sequence[Annotation], seen: set[str]) -> tuple[int, int]:
-    categories = {annotation.category for annotation in annotations}
-    return len(categories - seen), min(len(annotations), 25)
+def _worth(shown: Mapping[str, int], seen: set[str]) -> tuple[int, int]:
+    return len(shown.keys() - seen), min(sum(shown.values()), 25)
 
 
-def _by_image(dataset: Dataset) -> Mapping[int, list[Annotation]]:
-    by_image: defaultdict[int, list[Annotation]] = defaultdict(list)
-    for annotation in dataset.annotations:
-        by_image[annotation.image_id].append(annotation)
-    return by_image
+def _of_image(dataset: Dataset, image: ReleaseImage) -> list[Annotation]:
+    table = dataset.annotations.table
+    found = table.filter(pc.equal(table["image_id"], image.image_id))
+    return [each for batch in found.to_batches() for each in annotations_of(batch)]
 
 
 def render(dataset: Dataset, image: ReleaseImage, store: Storage) -> bytes:
@@ -67,7 +71,7 @@ def render(dataset: Dataset, image: ReleaseImage, store: Storage) -> bytes:
         rgb = np.asarray(file.convert("RGB"))
     order = {category.name: number for number, category in enumerate(dataset.categories)}
     # Large ones first, so that small ones stay visible.
-    annotations = sorted(_by_image(dataset)[image.image_id], key=lambda a: -a.area_px)
+    annotations = sorted(_of_image(dataset, image), key=lambda a: -a.area_px)
     colours = [_COLOURS[order[each.category] % len(_COLOURS)] for each in annotations]
     masks = [_decode(each, image) for each in annotations]
     tinted = _tint(rgb, masks, colours)

@@ -27,7 +27,15 @@ from lae_tasks.geometry import Mask, clip, encode_mask, mask_bbox
 from lae_tasks.imagery.georeference import Georeference, place_of
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.regions.rle import Runs, rle_in_frame
-from lae_tasks.releases.dataset import STEWARD, Annotation, Category, Dataset, Object, ReleaseImage
+from lae_tasks.releases.dataset import (
+    STEWARD,
+    Annotation,
+    Annotations,
+    Category,
+    Dataset,
+    Object,
+    ReleaseImage,
+)
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.releases.twins import without_twins
 from lae_tasks.review.boxes import beyond_tile
@@ -73,7 +81,7 @@ def assemble(state: State, config: Config, parent: ReleaseManifest | None = None
     }
     shown = _shown(objects, tiles, config.release.min_object_share, left_out)
     number_of = {category.name: category.category_id for category in categories}
-    annotations = tuple(
+    annotations = Annotations.of(
         _annotation(
             number,
             each,

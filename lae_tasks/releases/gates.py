@@ -6,7 +6,7 @@ what it takes to be checked, says so and holds nobody up.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lae_tasks.config import Config, ReleaseConfig
 from lae_tasks.releases.drift import FEWEST, baseline_of
@@ -30,6 +30,7 @@ class Gate:
         says: The figures, and what to do if they do not suffice.
         low: The least that passes; None for no limit.
         high: The most.
+        only_warns: The release is published all the same.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Gate:
     says: str
     low: float | None = None
     high: float | None = None
+    only_warns: bool = False
 
     @property
     def passes(self) -> bool:
@@ -53,6 +55,7 @@ def make_gates(
     statement: Statement,
     mixes: tuple[Mapping[str, int], Mapping[str, int]] | None,
     parent: ReleaseManifest | None,
+    removed: int = 0,
 ) -> tuple[Gate, ...]:
     """The gates of a release.
 
@@ -62,13 +65,17 @@ def make_gates(
         mixes: Regions of each category on the scenes that the parent has, and on those that it
             lacks, as the engine decides both now; None if there are no new scenes.
         parent: The release before.
+        removed: Objects of the parent that are gone.
     """
-    return (
+    gates = (
         _precision(config.release, statement),
         _agreement(config.release, statement),
         _class_shift(config.release, mixes, parent),
         _drift(config, statement, baseline_of(parent)),
+        _removed(config.release, removed, parent),
     )
+    warn = config.release.only_warn
+    return tuple(replace(gate, only_warns=gate.name in warn) for gate in gates)
 
 
 def _precision(config: ReleaseConfig, statement: Statement) -> Gate:
@@ -187,6 +194,22 @@ def _drift(config: Config, statement: Statement, stated: DriftBaseline | None) -
     # Worse beyond chance: not even the upper end reaches the lower one of then. What sank to the
     # target did so as told: with more verdicts, calibrations accept from lower probabilities on.
     return Gate(name, rule, fresh.high, says, low=min(stated.low, target))
+
+
+def _removed(config: ReleaseConfig, removed: int, parent: ReleaseManifest | None) -> Gate:
+    name, high = "removed", config.max_removed
+    if high is None:
+        return Gate(name, "keeps the parent's objects", None, _off("max_removed"))
+    rule = f"{high:g} of the parent's objects are gone at most"
+    before = parent.counts.get("objects", 0) if parent else 0
+    if parent is None or not before:
+        return Gate(name, rule, None, "not checked: there is no parent with objects")
+    says = (
+        f"{removed} of {before} objects of {parent.version} are gone, and release.max_removed "
+        f"allows a share of {high:g}; look at `lae rules` and `lae diff`, and if that is meant, "
+        "raise that setting or set it to null"
+    )
+    return Gate(name, rule, removed / before, says, high=high)
 
 
 def _off(setting: str) -> str:

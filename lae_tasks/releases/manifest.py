@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from lae_tasks.contracts import Record, Score, first_problem
-from lae_tasks.errors import ContractError, LaeError
+from lae_tasks.errors import ConfigError, ContractError, LaeError
 from lae_tasks.storage import MissingObjectError, Storage
 
-RELEASE_SCHEMA_VERSION = 1
+RELEASE_SCHEMA_VERSION = 2
 """Version of what a release's files look like; another one makes a major version."""
 
 LATEST_KEY = "releases/LATEST"
@@ -48,8 +48,8 @@ class ReleaseFile(Record):
     Attributes:
         path: Where it lies in a pulled release.
         key: Where its bytes lie in the store.
-        is_data: Whether it counts for the release's digest: annotations and images do; the card
-            and the diff, which tell of them, do not.
+        is_data: Whether it counts for the release's digest: the tables and the images do, from
+            which all formats follow; the card and the diff, which tell of them, do not.
     """
 
     path: Annotated[str, AfterValidator(_inside)]
@@ -206,6 +206,9 @@ class ReleaseManifest(Record):
             for; None if too few second looks tell: they are taken to make no mistakes.
         reliability: None if no calibration decided anything in it.
         drift_baseline: None if nothing was stated yet, or an older engine made it.
+        formats: What it is written in, beside the tables; each has a folder of its name.
+        splits: Images, objects and scenes of each split; of `none`, what is in none.
+        warnings: Rules that it breaks and that the settings let pass, with what was found.
         diff: Counts of what changed against the parent.
         validation_key: The Data Docs' index in the store.
     """
@@ -237,6 +240,9 @@ class ReleaseManifest(Record):
     steward_error: Score | None = None
     reliability: ReliabilityEntry | None = None
     drift_baseline: DriftBaseline | None = None
+    formats: tuple[str, ...] = ()
+    splits: dict[str, dict[str, int]] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     diff: dict[str, int]
     validation_key: str
     files: tuple[ReleaseFile, ...]
@@ -301,17 +307,24 @@ def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
     try:
         return ReleaseManifest.model_validate_json(store.read(key))
     except MissingObjectError as error:
-        known = ", ".join(list_versions(store)[-5:]) or "none"
-        raise NoReleaseError(f"{store.uri} has no release {version}; there are: {known}") from error
+        raise NoReleaseError(f"{store.uri} has no release {version}{_known(store)}") from error
     except ValidationError as error:
         raise ContractError(
             f"{store.uri}/{key}: not a release's manifest: {first_problem(error)}"
         ) from error
 
 
+def _known(store: Storage) -> str:
+    """The newest versions, for a message; nothing of a mirror, which cannot be listed."""
+    try:
+        return f"; there are: {', '.join(list_versions(store)[-5:]) or 'none'}"
+    except ConfigError:
+        return "; `latest` is the newest one"
+
+
 def latest_version(store: Storage) -> str | None:
     """The version that `LATEST` names; None before the first release."""
     try:
-        return store.read(LATEST_KEY).decode().strip()
+        return store.read(LATEST_KEY).decode().split("\n")[0].strip()
     except MissingObjectError:
         return None

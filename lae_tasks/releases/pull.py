@@ -1,9 +1,7 @@
 """Bringing a release to a local folder, and checking one that lies there."""
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +9,21 @@ from pydantic import ValidationError
 
 from lae_tasks.contracts import first_problem
 from lae_tasks.errors import ConfigError, ContractError
-from lae_tasks.releases.manifest import (
-    ReleaseFile,
-    ReleaseManifest,
-    read_release,
-    release_digest,
+from lae_tasks.releases.choice import (
+    CHOICE_NAME,
+    Choice,
+    read_choice,
+    require_formats,
+    write_choice,
 )
+from lae_tasks.releases.fetching import Progress, fetch, missing_files, part_of, sha256
+from lae_tasks.releases.manifest import ReleaseManifest, read_release, release_digest
+from lae_tasks.releases.marks import Yanked, read_yanked
 from lae_tasks.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
-_THREADS = 8
-_PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -37,59 +37,84 @@ class Problem:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull did."""
+    """What a pull did.
+
+    Attributes:
+        choice: What the folder holds of the version now.
+        yanked: Why the version should not be used; None if nobody says so.
+    """
 
     manifest: ReleaseManifest
     fetched: int
     skipped: int
     fetched_bytes: int
+    choice: Choice
+    yanked: Yanked | None
 
 
 def pull(
     store: Storage,
     version: str,
     dest: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    *,
+    formats: Collection[str] | None = None,
+    images: bool = True,
 ) -> Pulled:
     """Brings a release to a folder; what is there already and right is not fetched again.
 
     Each file appears under its name only when it is whole and its checksum is right, and
-    `manifest.json` last; until then it is `manifest.json.part`. Files of another version that was
+    `manifest.json` last; until then it is `manifest.json.part`. What was asked for is kept in
+    `pull.json`: another pull to the same folder adds to it. Files of another version that was
     pulled there before go. A folder with anything else in it is not touched.
 
     Args:
         store: Where the release is.
         version: `v1.4.0` or `latest`.
         dest: The folder, made if missing.
-        progress: Called after each file with the number of files done and of all.
+        progress: Called with the number of bytes that came, and of all that are to come; by
+            several threads, one at a time.
+        formats: Only the files of these formats, with tables and card; None for all.
+        images: Whether the images come, too.
 
     Raises:
         NoReleaseError: If there is no such release.
-        ConfigError: If `dest` is a file, or a folder with files but no release.
+        ConfigError: If the release has no such format, or `dest` is a file, or a folder with files
+            but no release.
         ContractError: If the store's bytes are not those that the manifest names.
+        TransientError: If the store does not answer.
     """
     manifest = read_release(store, version)
+    require_formats(manifest, formats or ())
+    asked = None if formats is None else tuple(sorted(set(formats)))
     before = _pulled_before(dest)
-    part = dest / (MANIFEST_NAME + _PART)
+    choice = Choice(formats=asked, images=images)
+    if earlier := _chosen_before(dest):
+        choice = earlier.with_more(asked, images)
+    files = choice.files(manifest)
+    part = part_of(dest / MANIFEST_NAME)
     try:
         dest.mkdir(parents=True, exist_ok=True)
-        for path in before - {file.path for file in manifest.files}:
+        for path in before - {file.path for file in files}:
             (dest / path).unlink(missing_ok=True)
+            part_of(dest / path).unlink(missing_ok=True)
         part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
+        write_choice(dest, choice)
+        (dest / MANIFEST_NAME).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}; give another folder") from error
-    (dest / MANIFEST_NAME).unlink(missing_ok=True)
-    fetched = fetched_bytes = done = 0
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(lambda file: (file, _fetch(store, file, dest)), manifest.files)
-        for file, was_fetched in results:
-            done += 1
-            fetched += was_fetched
-            fetched_bytes += file.size_bytes if was_fetched else 0
-            if progress:
-                progress(done, len(manifest.files))
+    missing = missing_files(files, dest)
+    fetched_bytes = fetch(store, missing, dest, progress)
     part.replace(dest / MANIFEST_NAME)
-    return Pulled(manifest, fetched, len(manifest.files) - fetched, fetched_bytes)
+    skipped = len(files) - len(missing)
+    yanked = read_yanked(store, manifest.version)
+    return Pulled(manifest, len(missing), skipped, fetched_bytes, choice, yanked)
+
+
+def _chosen_before(dest: Path) -> Choice | None:
+    """What pulls to the folder have asked for; None if there was none."""
+    # Before there was a choice, a pull brought all.
+    return read_choice(dest) or (Choice() if (dest / MANIFEST_NAME).exists() else None)
 
 
 def _pulled_before(dest: Path) -> set[str]:
@@ -98,7 +123,7 @@ def _pulled_before(dest: Path) -> set[str]:
         raise ConfigError(f"{dest} is a file; give a folder")
     if not dest.is_dir() or not any(dest.iterdir()):
         return set()
-    whole, part = dest / MANIFEST_NAME, dest / (MANIFEST_NAME + _PART)
+    whole, part = dest / MANIFEST_NAME, part_of(dest / MANIFEST_NAME)
     if not whole.exists() and not part.exists():
         raise ConfigError(f"{dest} has files but no release; give an empty or a new folder")
     files = list(_read_manifest(whole).files) if whole.exists() else []
@@ -109,25 +134,6 @@ def _pulled_before(dest: Path) -> set[str]:
         if not whole.exists() and len(list(dest.iterdir())) > 1:
             raise
     return {file.path for file in files}
-
-
-def _fetch(store: Storage, file: ReleaseFile, dest: Path) -> bool:
-    """Brings one file; false if it was there."""
-    path = dest / file.path
-    if path.is_file() and _sha256(path) == file.sha256:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + _PART)
-    store.download(file.key, part)
-    found = _sha256(part)
-    if found != file.sha256:
-        part.unlink()
-        raise ContractError(
-            f"{store.uri}/{file.key}: sha256 {found[:12]}…, but the manifest names "
-            f"{file.sha256[:12]}… for {file.path}; the store's object is damaged: restore it"
-        )
-    part.replace(path)
-    return True
 
 
 def encode_manifest(manifest: ReleaseManifest) -> bytes:
@@ -158,19 +164,23 @@ def _read_manifest(path: Path) -> ReleaseManifest:
 def verify(dest: Path) -> list[Problem]:
     """Hashes every file of a pulled release again; an empty list means that all is right.
 
+    What was left out when it was pulled is not missed.
+
     Raises:
         ContractError: If the folder holds no release.
     """
     manifest = read_local(dest)
+    chosen = {file.path for file in (read_choice(dest) or Choice()).files(manifest)}
     problems = []
     for file in manifest.files:
         path = dest / file.path
         if not path.is_file():
-            problems.append(Problem(file.path, "missing", "the manifest lists it"))
-        elif (found := _sha256(path)) != file.sha256:
+            if file.path in chosen:
+                problems.append(Problem(file.path, "missing", "the manifest lists it"))
+        elif (found := sha256(path)) != file.sha256:
             detail = f"sha256 {found[:12]}…, the manifest says {file.sha256[:12]}…"
             problems.append(Problem(file.path, "changed", detail))
-    known = {file.path for file in manifest.files} | {MANIFEST_NAME}
+    known = {file.path for file in manifest.files} | {MANIFEST_NAME, CHOICE_NAME}
     for name in sorted(_local_paths(dest) - known):
         problems.append(Problem(name, "extra", "the manifest does not list it"))
     digest = release_digest({f.path: f.sha256 for f in manifest.files if f.is_data})
@@ -186,8 +196,3 @@ def _local_paths(dest: Path) -> set[str]:
 
 def _files(dest: Path) -> Iterator[Path]:
     return (path for path in dest.rglob("*") if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,62 +1,68 @@
 """Release: assemble the current truth, validate it, give it a version.
 
-What is written, and in which order, so that a publisher may die at any point and several may race:
+One publishes at a time (`releases/claims.py`). What is written, and in which order, so that a
+publisher may die at any point:
 
 1. The files, under names made from their content. Nobody sees them yet; done twice, they are
-   the same.
-2. `releases/<version>/manifest.json`, only if it is not there. Now the version exists. A publisher
-   that loses reads the state of things again and goes on from there.
+   the same. What a dead publisher left is cleared away by the next one.
+2. `releases/<version>/manifest.json`, only if it is not there. Now the version exists.
 3. Readable copies below `releases/<version>/`, for people who browse the bucket.
-4. `releases/LATEST`, only if it is what it was. It never goes back.
+4. `releases/LATEST`. It never goes back by itself.
 
 A publisher that finds its own digest already published does what is left of 3 and 4.
-
-Exclusivity is as good as the server's conditional PUT: AWS, MinIO and Google honour it. A server
-that ignores the condition is asked first whether the object is there, which leaves a gap of
-milliseconds; what comes of two winners is one whole version that somebody overwrote.
 """
 
-import hashlib
-import json
 import logging
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
 
 from lae_tasks.config import Config
 from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
-from lae_tasks.formats import card, coco, odvg, pictures, reliability
+from lae_tasks.formats import about
+from lae_tasks.formats.writing import TABLES, Source, write, written
 from lae_tasks.releases.assemble import assemble
-from lae_tasks.releases.dataset import STEWARD, Dataset, ReleaseImage
-from lae_tasks.releases.diff import Diff, diff_coco, next_version
+from lae_tasks.releases.claims import Claim, claim
+from lae_tasks.releases.dataset import Dataset, ReleaseImage
+from lae_tasks.releases.diff import Diff, diff_datasets, next_version
 from lae_tasks.releases.drift import fresh_regions, next_baseline
+from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
+from lae_tasks.releases.lineage import causes, rejected_by_stewards
 from lae_tasks.releases.manifest import (
-    LATEST_KEY,
     CategoryEntry,
     ReleaseFile,
     ReleaseManifest,
     folder,
-    latest_version,
     list_versions,
     read_release,
     release_digest,
-    version_number,
 )
+from lae_tasks.releases.marks import move_latest
 from lae_tasks.releases.mixes import class_mixes
 from lae_tasks.releases.pull import encode_manifest
+from lae_tasks.releases.reading import read_dataset
+from lae_tasks.releases.splits import count_splits, with_splits
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
+from lae_tasks.tables import sha256_of
 
 logger = logging.getLogger(__name__)
 
 STAGE = "release"
-DIFF_PATH = "diff.json"
 
 _ATTEMPTS = 20
+#: What holds images, or has a file for each, has no second copy to browse.
+_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face"}
+_THREADS = 8
 _CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
 
 
@@ -79,8 +85,7 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
 
     Args:
         read_state: Reads everything that the nights and the stewards have produced. It is called
-            anew after a lost race: the winner may have published verdicts that were not there
-            before, and they must not be undone.
+            once nobody else publishes: what others have published before may not be undone.
         config: The settings.
         store: Where the images are and the release goes.
 
@@ -89,18 +94,20 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
             reach what the settings ask for; no version is made.
         UnfinishedNightError: If a night ran again, but not to its end: what it decided and what
             it has now do not belong together.
-        TransientError: If other publishers won every attempt.
+        TransientError: If others publish for too long.
     """
     for _ in range(_ATTEMPTS):
         try:
-            return _publish_once(read_state, config, store)
+            with claim(store) as held, tempfile.TemporaryDirectory() as folder:
+                return _publish(read_state, config, store, held, Path(folder))
         except ConflictError as error:
             logger.info("another publisher was first (%s); reading again", error)
     raise TransientError(f"{store.uri}: other publishers won {_ATTEMPTS} times; publish again")
 
 
-def _publish_once(read_state: Callable[[], State], config: Config, store: Storage) -> ReleaseResult:
-    # The parent first: a state that is read after it holds at least what the parent was made of.
+def _publish(
+    read_state: Callable[[], State], config: Config, store: Storage, held: Claim, root: Path
+) -> ReleaseResult:
     published = list_versions(store)
     parent = read_release(store, published[-1]) if published else None
     state = read_state()
@@ -109,34 +116,38 @@ def _publish_once(read_state: Callable[[], State], config: Config, store: Storag
             f"{store.uri}: night {', '.join(state.unfinished)} ran again, but not to its end; let "
             "its lae_nightly run (or `lae run --night …`) get to route, then publish"
         )
-    dataset = assemble(state, config, parent)
-    data = {
-        coco.PATH: coco.encode(dataset, config.release),
-        odvg.PATH: odvg.encode(dataset),
-        odvg.LABEL_MAP_PATH: odvg.encode_label_map(dataset),
-    }
-    sha256_of = {path: _sha256(content) for path, content in data.items()}
-    digest = release_digest(sha256_of | {image.path: image.sha256 for image in dataset.images})
-    if parent and parent.digest == digest:
+    before = read_dataset(store, parent) if parent else None
+    dataset = with_splits(assemble(state, config, parent), before, config.release)
+    source = Source(dataset, config.release, lambda image: store.read(image.key))
+    write(source, [TABLES], root)
+    files = _local_files(root, is_data=True)
+    digest = release_digest(
+        {file.path: file.sha256 for file in files}
+        | {image.path: image.sha256 for image in dataset.images}
+    )
+    formats = config.release.formats
+    if parent and (parent.digest, parent.formats) == (digest, formats):
         _finish(store, parent)
         return ReleaseResult(parent.version, digest, False, parent)
-    old = json.loads(store.read(parent.file(coco.PATH).key)) if parent else {}
-    diff = diff_coco(old, json.loads(data[coco.PATH]))
+    diff = diff_datasets(before, dataset, causes(state))
     statement = make_statement(dataset, state, config, store, fresh_regions(parent, state))
     mixes = class_mixes(dataset, state, config, diff.scenes_added)
-    gates = make_gates(config, statement, mixes, parent)
-    report = validate(dataset, store, digest, gates)
+    gates = make_gates(config, statement, mixes, parent, len(diff.removed))
+    checked = _checked(parent, before)
+    rejected = rejected_by_stewards(state)
+    report = validate(dataset, store, digest, gates, before, rejected, checked)
     report.require()
+    write(source, formats, root)
     draft = _draft(dataset, diff, report, config, parent, published, state, statement)
-    about = _about(draft, dataset, config, diff, store)
+    about.write(root, draft, dataset, config, diff, store, state)
     files = [
-        *(_file(path, content, is_data=True) for path, content in data.items()),
+        *(each for each in _local_files(root, is_data=False) if not _is_table(each.path)),
+        *files,
         *(_image_file(image, report.image_bytes[image.key]) for image in dataset.images),
-        *(_file(path, content, is_data=False) for path, content in about.items()),
     ]
-    manifest = draft.model_copy(update={"files": tuple(files)})
-    for path, content in {**data, **about}.items():
-        _put(store, manifest.file(path).key, content)
+    manifest = draft.model_copy(update={"files": tuple(sorted(files, key=lambda f: f.path))})
+    _upload(store, manifest, root, held, published)
+    held.require_held()
     _write_once(store, f"{folder(manifest.version)}manifest.json", encode_manifest(manifest))
     logger.info("published %s (%s)", manifest.version, manifest.reason)
     _finish(store, manifest)
@@ -154,8 +165,9 @@ def _draft(
     statement: Statement,
 ) -> ReleaseManifest:
     """The manifest without its files."""
-    version, reason = next_version(parent, diff, published)
-    names = Counter(annotation.category for annotation in dataset.annotations)
+    vocabulary, formats = config.vocabulary.names, config.release.formats
+    version, reason = next_version(parent, diff, published, vocabulary, formats)
+    names = Counter(dataset.annotations.column("category").to_pylist())
     objects = dataset.objects_by_category()
     categories = tuple(
         CategoryEntry(
@@ -183,7 +195,7 @@ def _draft(
         next_category_id=max(
             [parent.next_category_id if parent else 1, *(i + 1 for i in used_ids)]
         ),
-        vocabulary=config.vocabulary.names,
+        vocabulary=vocabulary,
         nights=tuple(state.nights),
         config_sha256={name: getattr(config, name).fingerprint() for name in _CONFIG_SECTIONS},
         model_revisions={
@@ -196,34 +208,45 @@ def _draft(
         steward_error=statement.steward_error,
         reliability=statement.reliability,
         drift_baseline=next_baseline(version, parent, statement, state),
+        formats=formats,
+        splits=count_splits(dataset),
+        warnings=report.warnings,
         diff=diff.counts() if parent else {},
         validation_key=report.key,
         files=(),
     )
 
 
-def _about(
-    draft: ReleaseManifest, dataset: Dataset, config: Config, diff: Diff, store: Storage
-) -> dict[str, bytes]:
-    """The files that tell of the release: its diff, its card, and the card's pictures."""
-    about = {DIFF_PATH: diff.encode(draft.parent)}
-    samples = []
-    for number, image in enumerate(pictures.sample_images(dataset), start=1):
-        path = f"card/sample-{number}.png"
-        about[path] = pictures.render(dataset, image, store)
-        samples.append(card.Picture(path, f"{image.scene_key}, window {image.window_px}"))
-    if draft.reliability:
-        about[card.RELIABILITY_PATH] = reliability.render(draft.reliability)
-    decided = {each.region_id for each in dataset.annotations if each.source == STEWARD}
-    changes = diff.by_category() if draft.parent else {}
-    about[card.PATH] = card.render(draft, config.release, samples, changes, len(decided))
-    return about
+def _checked(parent: ReleaseManifest | None, before: Dataset | None) -> dict[str, StoredImage]:
+    """The images that were validated for the release before."""
+    if parent is None or before is None:
+        return {}
+    size_of = {file.key: file.size_bytes for file in parent.files}
+    return {
+        image.key: StoredImage(image.sha256, size_of[image.key], image.width_px, image.height_px)
+        for image in before.images
+    }
 
 
-def _file(path: str, content: bytes, is_data: bool) -> ReleaseFile:
-    sha256 = _sha256(content)
-    key = f"files/{sha256[:2]}/{sha256}"
-    return ReleaseFile(path=path, sha256=sha256, size_bytes=len(content), key=key, is_data=is_data)
+def _is_table(path: str) -> bool:
+    return path.startswith(f"{TABLES}/")
+
+
+def _local_files(root: Path, is_data: bool) -> list[ReleaseFile]:
+    """What lies below a folder, each with the key that its content gives it."""
+    found = []
+    for path in written(root):
+        sha256 = sha256_of(root / path)
+        found.append(
+            ReleaseFile(
+                path=path.as_posix(),
+                sha256=sha256,
+                size_bytes=(root / path).stat().st_size,
+                key=f"files/{sha256[:2]}/{sha256}",
+                is_data=is_data,
+            )
+        )
+    return found
 
 
 def _image_file(image: ReleaseImage, size_bytes: int) -> ReleaseFile:
@@ -232,13 +255,20 @@ def _image_file(image: ReleaseImage, size_bytes: int) -> ReleaseFile:
     )
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _upload(
+    store: Storage, manifest: ReleaseManifest, root: Path, held: Claim, published: Sequence[str]
+) -> None:
+    """Writes what lies in the folder and is not in the store yet."""
+    ours = {file.key: path for file in manifest.files if (path := root / file.path).is_file()}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        there = dict(zip(ours, pool.map(store.stat, ours), strict=True))
+        missing = {key: path for key, path in ours.items() if there[key] is None}
+        held.will_write(published[-1] if published else None, missing.keys())
+        list(pool.map(lambda key: _copy(missing[key].open("rb"), store, key), missing))
 
 
-def _put(store: Storage, key: str, content: bytes) -> None:
-    """Writes an object that is named by its content, unless it is there."""
-    if store.stat(key) is None:
+def _copy(content: BinaryIO, store: Storage, key: str) -> None:
+    with closing(content):
         store.write(key, content)
 
 
@@ -258,28 +288,17 @@ def _finish(store: Storage, manifest: ReleaseManifest) -> None:
     """Does what follows the commit, as far as it is not done: readable copies, and LATEST."""
     readable = folder(manifest.version)
     sources = {
-        file.path: file.key for file in manifest.files if not file.path.startswith("images/")
+        file.path: file.key
+        for file in manifest.files
+        if file.path.split("/")[0] not in _NOT_TO_BROWSE
     }
     docs = docs_folder(manifest.digest)
     for info in store.list(docs):
         sources[f"data_docs/{info.key.removeprefix(docs)}"] = info.key
-    for path, key in sources.items():
-        if store.stat(readable + path) is None:
-            store.write(readable + path, store.read(key))
-    for _ in range(_ATTEMPTS):
-        try:
-            return _move_latest(store, manifest.version)
-        except ConflictError:
-            logger.info("LATEST was moved by another publisher; reading it again")
-    raise TransientError(f"{store.uri}/{LATEST_KEY} was moved {_ATTEMPTS} times; publish again")
-
-
-def _move_latest(store: Storage, version: str) -> None:
-    """Points LATEST to a version, if it points to none or to an older one."""
-    info = store.stat(LATEST_KEY)
-    content = f"{version}\n".encode()
-    if info is None:
-        return store.write(LATEST_KEY, content, if_absent=True)
-    current = latest_version(store)
-    if current is None or version_number(current) < version_number(version):
-        store.write(LATEST_KEY, content, if_match=info.etag)
+    there = {info.key for info in store.list(readable)}
+    missing = [path for path in sources if readable + path not in there]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(
+            pool.map(lambda path: _copy(store.open(sources[path]), store, readable + path), missing)
+        )
+    move_latest(store, manifest.version)

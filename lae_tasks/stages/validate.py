@@ -8,12 +8,11 @@ nobody that it was read.
 
 import hashlib
 import logging
-import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -22,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from lae_tasks.errors import LaeError
 from lae_tasks.formats.data_docs import index_page, own_style
 from lae_tasks.releases.dataset import Dataset
+from lae_tasks.releases.expectations import Rule, StoredImage, Subject, tables
 from lae_tasks.releases.gates import Gate
 from lae_tasks.storage import MissingObjectError, Storage
 
@@ -29,37 +29,8 @@ logger = logging.getLogger(__name__)
 
 STAGE = "validate"
 
-_GATES = "gates"
 _THREADS = 8
 _SHOWN = 20
-
-ANNOTATION_COLUMNS = (
-    "annotation_id",
-    "image_id",
-    "region_id",
-    "category",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-    "area_px",
-    "box_area_px",
-    "score",
-    "source",
-    "image_width",
-    "image_height",
-)
-IMAGE_COLUMNS = (
-    "image_id",
-    "path",
-    "scene_key",
-    "width",
-    "height",
-    "sha256",
-    "stored_sha256",
-    "stored_width",
-    "stored_height",
-)
 
 
 class ValidationFailedError(LaeError):
@@ -68,12 +39,18 @@ class ValidationFailedError(LaeError):
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one expectation; `detail` says what broke it and how often."""
+    """The outcome of one expectation.
+
+    Attributes:
+        detail: What broke it and how often.
+        only_warns: It holds no release up.
+    """
 
     table: str
     rule: str
     passed: bool
     detail: str
+    only_warns: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +69,21 @@ class ValidationReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every expectation is met."""
-        return all(check.passed for check in self.checks)
+        """Whether every expectation is met that is no mere warning."""
+        return all(check.passed or check.only_warns for check in self.checks)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What failed and holds nobody up."""
+        return tuple(
+            f"{check.table}: {check.rule}: {check.detail}"
+            for check in self.checks
+            if check.only_warns and not check.passed
+        )
 
     def require(self) -> None:
         """Raises ValidationFailedError unless everything passed."""
-        failed = [check for check in self.checks if not check.passed]
+        failed = [check for check in self.checks if not (check.passed or check.only_warns)]
         if failed:
             lines = "\n".join(f"  {c.table}: {c.rule}: {c.detail}" for c in failed)
             raise ValidationFailedError(
@@ -112,7 +98,13 @@ def docs_folder(digest: str) -> str:
 
 
 def validate(
-    dataset: Dataset, store: Storage, digest: str, gates: Sequence[Gate] = ()
+    dataset: Dataset,
+    store: Storage,
+    digest: str,
+    gates: Sequence[Gate] = (),
+    before: Dataset | None = None,
+    rejected: Collection[str] = (),
+    checked: Mapping[str, StoredImage] = MappingProxyType({}),
 ) -> ValidationReport:
     """Checks a dataset and writes the report.
 
@@ -121,22 +113,26 @@ def validate(
         store: Where its images are, and where the report goes.
         digest: The digest that the release would have; it names the report.
         gates: What is asked of the figures that it states of itself.
+        before: The release before; None for the first.
+        rejected: Ids of the regions that stewards have rejected.
+        checked: Images that were read for the release before, by key.
 
     Returns:
-        The outcome; `require()` raises if something failed.
+        The outcome; `require()` raises if something failed that is no mere warning.
     """
-    stored = inspect_images(dataset, store)
-    tables = {
-        "images": (image_frame(dataset, stored), _image_rules()),
-        "annotations": (annotation_frame(dataset), _annotation_rules(dataset)),
-    }
-    if gates:
-        tables[_GATES] = (_gate_frame(gates), _gate_rules(gates))
-    results = _run(tables)
+    stored = inspect_images(dataset, store, checked)
+    found = tables(Subject(dataset, before, rejected, stored, gates))
+    results = _run(found)
     says = {gate.rule: gate.says for gate in gates}
     checks = tuple(
-        Check(table, rule, bool(result.success), says.get(rule) or _detail(result))
-        for table, outcome in results.items()
+        Check(
+            table=name,
+            rule=rule,
+            passed=bool(result.success),
+            detail=says.get(rule) or _detail(result),
+            only_warns=result.expectation_config.severity == "warning",
+        )
+        for name, outcome in results.items()
         for result in sorted(outcome.results, key=lambda r: r.expectation_config.meta["number"])
         for rule in [result.expectation_config.meta["rule"]]
     )
@@ -147,35 +143,27 @@ def validate(
     return report
 
 
-def annotation_frame(dataset: Dataset) -> pd.DataFrame:
-    """The annotations as a table, with the size of the image that each is on (NaN if none)."""
-    size_of = {image.image_id: (image.width_px, image.height_px) for image in dataset.images}
-    rows = []
-    for each in dataset.annotations:
-        x0, y0, x1, y1 = each.bbox_xyxy_px
-        width, height = size_of.get(each.image_id, (None, None))
-        identity = (each.annotation_id, each.image_id, each.region_id, each.category)
-        areas = (each.area_px, (x1 - x0) * (y1 - y0))
-        rows.append((*identity, x0, y0, x1, y1, *areas, each.score, each.source, width, height))
-    return pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS))
+def inspect_images(
+    dataset: Dataset, store: Storage, checked: Mapping[str, StoredImage]
+) -> dict[str, StoredImage]:
+    """Reads and hashes the images of a dataset; by key, without those that are not there.
 
-
-@dataclass(frozen=True)
-class StoredImage:
-    """An image as it was found in the store; no size in pixels if it cannot be read as one."""
-
-    sha256: str
-    size_bytes: int
-    width_px: int | None
-    height_px: int | None
-
-
-def inspect_images(dataset: Dataset, store: Storage) -> dict[str, StoredImage]:
-    """Reads and hashes the images of a dataset; by key, without those that are not there."""
+    Args:
+        dataset: Whose images.
+        store: Where they are.
+        checked: Those that were read for the release before: of these only the size is looked at.
+    """
     keys = sorted({image.key for image in dataset.images})
+    there = {info.key: info.size_bytes for info in store.list("images/")} if checked else {}
+    found = {
+        key: checked[key]
+        for key in keys
+        if key in checked and there.get(key) == checked[key].size_bytes
+    }
+    new = [key for key in keys if key not in found]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = zip(keys, pool.map(lambda key: _inspect(store, key), keys), strict=True)
-        return {key: image for key, image in found if image}
+        read = zip(new, pool.map(lambda key: _inspect(store, key), new), strict=True)
+        return found | {key: image for key, image in read if image}
 
 
 def _inspect(store: Storage, key: str) -> StoredImage | None:
@@ -191,114 +179,8 @@ def _inspect(store: Storage, key: str) -> StoredImage | None:
         return StoredImage(digest, len(data), None, None)
 
 
-def image_frame(dataset: Dataset, stored: Mapping[str, StoredImage]) -> pd.DataFrame:
-    """The images as a table, beside what was found in the store (None where nothing was)."""
-    rows = []
-    for image in dataset.images:
-        expected = (image.width_px, image.height_px, image.sha256)
-        found = stored.get(image.key)
-        seen = (found.sha256, found.width_px, found.height_px) if found else (None, None, None)
-        rows.append((image.image_id, image.path, image.scene_key, *expected, *seen))
-    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
-
-
-def _expectations() -> Any:
-    """Great Expectations' expectations. It is imported late, as that takes seconds."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    from great_expectations import expectations
-
-    return expectations
-
-
-def _image_rules() -> Sequence[tuple[str, Any]]:
-    gx = _expectations()
-    return [
-        ("its columns", gx.ExpectTableColumnsToMatchOrderedList(column_list=[*IMAGE_COLUMNS])),
-        ("there are images", gx.ExpectTableRowCountToBeBetween(min_value=1)),
-        ("ids are unique", gx.ExpectColumnValuesToBeUnique(column="image_id")),
-        ("paths are unique", gx.ExpectColumnValuesToBeUnique(column="path")),
-        ("is in the store", gx.ExpectColumnValuesToNotBeNull(column="stored_sha256")),
-        ("has the right checksum", _equal(gx, "sha256", "stored_sha256")),
-        ("has its tile's width", _equal(gx, "width", "stored_width")),
-        ("has its tile's height", _equal(gx, "height", "stored_height")),
-    ]
-
-
-def _equal(gx: Any, left: str, right: str) -> Any:
-    return gx.ExpectColumnPairValuesToBeEqual(
-        column_A=left, column_B=right, ignore_row_if="either_value_is_missing"
-    )
-
-
-def _annotation_rules(dataset: Dataset) -> Sequence[tuple[str, Any]]:
-    gx = _expectations()
-    images = [image.image_id for image in dataset.images]
-    names = [category.name for category in dataset.categories]
-
-    def at_least(larger: str, smaller: str, or_equal: bool = True) -> Any:
-        return gx.ExpectColumnPairValuesAToBeGreaterThanB(
-            column_A=larger,
-            column_B=smaller,
-            or_equal=or_equal,
-            ignore_row_if="either_value_is_missing",
-        )
-
-    return [
-        ("its columns", gx.ExpectTableColumnsToMatchOrderedList(column_list=[*ANNOTATION_COLUMNS])),
-        ("ids are unique", gx.ExpectColumnValuesToBeUnique(column="annotation_id")),
-        (
-            "an object is on an image once",
-            gx.ExpectCompoundColumnsToBeUnique(column_list=["image_id", "region_id"]),
-        ),
-        ("has its image", gx.ExpectColumnValuesToBeInSet(column="image_id", value_set=images)),
-        ("has its region", gx.ExpectColumnValuesToNotBeNull(column="region_id")),
-        ("is named", gx.ExpectColumnValuesToNotBeNull(column="category")),
-        (
-            "is in the vocabulary",
-            gx.ExpectColumnValuesToBeInSet(column="category", value_set=names),
-        ),
-        ("box begins inside: x", gx.ExpectColumnValuesToBeBetween(column="x0", min_value=0)),
-        ("box begins inside: y", gx.ExpectColumnValuesToBeBetween(column="y0", min_value=0)),
-        ("box has a width", at_least("x1", "x0", or_equal=False)),
-        ("box has a height", at_least("y1", "y0", or_equal=False)),
-        ("box ends inside: x", at_least("image_width", "x1")),
-        ("box ends inside: y", at_least("image_height", "y1")),
-        ("mask has an area", gx.ExpectColumnValuesToBeBetween(column="area_px", min_value=1)),
-        ("mask fits its box", at_least("box_area_px", "area_px")),
-        ("is scored", gx.ExpectColumnValuesToNotBeNull(column="score")),
-        (
-            "score is in [0, 1]",
-            gx.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
-        ),
-        (
-            "names its source",
-            gx.ExpectColumnValuesToMatchRegex(column="source", regex="^(?:steward$|engine:.)"),
-        ),
-    ]
-
-
-def _gate_frame(gates: Sequence[Gate]) -> pd.DataFrame:
-    """One row with the figure of each gate; NaN, which nothing is asked of, where there is none."""
-    figures = {gate.name: math.nan if gate.value is None else gate.value for gate in gates}
-    return pd.DataFrame([{"release": "this one"} | figures])
-
-
-def _gate_rules(gates: Sequence[Gate]) -> Sequence[tuple[str, Any]]:
-    gx = _expectations()
-
-    def expectation(gate: Gate) -> Any:
-        if gate.low is None and gate.high is None:  # nothing is asked of it
-            return gx.ExpectColumnToExist(column=gate.name)
-        return gx.ExpectColumnValuesToBeBetween(
-            column=gate.name, min_value=gate.low, max_value=gate.high
-        )
-
-    return [(gate.rule, expectation(gate)) for gate in gates]
-
-
-def _run(tables: Mapping[str, tuple[pd.DataFrame, Sequence[tuple[str, Any]]]]) -> dict[str, Any]:
+def _run(found: Mapping[str, tuple[pd.DataFrame, Sequence[Rule], str]]) -> dict[str, Any]:
     """Validates each table by its rules, in a context that lives in memory only."""
-    _expectations()
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -315,14 +197,13 @@ def _run(tables: Mapping[str, tuple[pd.DataFrame, Sequence[tuple[str, Any]]]]) -
         "release"
     )
     results = {}
-    for table, (frame, rules) in tables.items():
+    for table, (frame, rules, row_id) in found.items():
         whole = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
         suite = gx.ExpectationSuite(table)
         for number, (rule, expectation) in enumerate(rules):
             # The results come in another order; this tells which is which.
             expectation.meta = {"rule": rule, "number": number}
             suite.add_expectation(expectation)
-        row_id = {"images": "path", "annotations": "annotation_id", _GATES: "release"}[table]
         results[table] = whole.get_batch({"dataframe": frame}).validate(
             suite,
             result_format={
@@ -363,5 +244,5 @@ def _write_docs(store: Storage, report: ValidationReport, results: Mapping[str, 
         document = ValidationResultsPageRenderer().render(result)
         page = own_style(view.render(document))
         store.write(f"{folder}{table}.html", page.encode())
-    rows = [(c.table, c.rule, c.passed, c.detail) for c in report.checks]
+    rows = [(c.table, c.rule, c.passed, c.detail, c.only_warns) for c in report.checks]
     store.write(report.key, index_page(report.digest, rows).encode())

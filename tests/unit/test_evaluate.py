@@ -8,10 +8,9 @@ from rich.console import Console
 
 from lae_tasks.errors import ContractError
 from lae_tasks.evaluate import as_tables, evaluate, notes
-from lae_tasks.formats import coco
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.storage import open_storage
-from tests.release_world import SCENE_PX, World
+from tests.release_world import SCENE_PX, World, coco_of
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def truth(world):
 @pytest.fixture
 def release(world):
     dataset = assemble(world.state, world.config)
-    return json.loads(coco.encode(dataset, world.config.release))
+    return coco_of(dataset, world.config.release)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import tracemalloc
 
 import numpy as np
@@ -6,12 +5,12 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from lae_tasks.contracts import Outcome, ReviewItem, VerdictAction
-from lae_tasks.formats import coco
 from lae_tasks.geometry import decode_mask, encode_mask, mask_in_window, tile_windows
 from lae_tasks.naming.vocabulary import Vocabulary
 from lae_tasks.releases.assemble import adjusted_mask, assemble
 from lae_tasks.releases.dataset import Category
 from tests.records import make_region, make_tile
+from tests.release_world import coco_of
 from tests.unit.regions.test_duplicates import moored
 
 
@@ -88,7 +87,7 @@ def test_what_lies_on_the_ground_has_area_and_place(world):
         x, y = image.window_px[:2]
         assert image.place.transform[2] == 500_000 + x / 2
         assert image.place.transform[5] == 5_400_000 - y / 2
-    told = json.loads(coco.encode(dataset, world.config.release))
+    told = coco_of(dataset, world.config.release)
     assert all(entry["crs"] == "EPSG:32632" for entry in told["images"])
     assert all(entry["area_m2"] > 0 and len(entry["lon_lat"]) == 2 for entry in told["annotations"])
 
@@ -318,7 +317,7 @@ def test_a_category_knows_the_wider_one_that_it_belongs_to(world):
         ("craft", ""),
         ("ship", "craft"),
     ]
-    told = json.loads(coco.encode(dataset, config.release))
+    told = coco_of(dataset, config.release)
     assert [c["supercategory"] for c in told["categories"]][:2] == ["", "craft"]
 
 

@@ -1,33 +1,48 @@
+"""What changed between two releases, and the version that follows from it."""
+
 import json
+from dataclasses import replace
 
 import pytest
 
-from lae_tasks.releases.diff import Diff, diff_coco, next_version
+from lae_tasks.releases.dataset import Annotation, Annotations, Category, Dataset, ReleaseImage
+from lae_tasks.releases.diff import Diff, diff_datasets, next_version
 from lae_tasks.releases.manifest import CategoryEntry, ReleaseManifest
 
-
-def coco(*objects, tiles=("t1", "t2"), names=("ship", "plane")):
-    """A release's COCO file; each object is region id, name, box, tile, RLE, score, source."""
-    return {
-        "categories": [{"id": n, "name": name} for n, name in enumerate(names, start=1)],
-        "images": [{"id": n, "tile_id": t, "scene_id": "s"} for n, t in enumerate(tiles, start=1)],
-        "annotations": [
-            {
-                "region_id": region_id,
-                "category_id": names.index(name) + 1,
-                "image_id": tiles.index(tile) + 1,
-                "bbox_scene": box,
-                "segmentation": {"counts": rle},
-                "score": score,
-                "source": source,
-            }
-            for region_id, name, box, tile, rle, score, source in objects
-        ],
-    }
+NAMES = ("ship", "plane")
 
 
-A = ("a", "ship", [0, 0, 4, 4], "t1", "rle-a", 0.9, "engine:sure")
-B = ("b", "plane", [5, 5, 4, 4], "t1", "rle-b", 0.9, "engine:sure")
+def image(number: int, tile: str, scene: str = "s") -> ReleaseImage:
+    return ReleaseImage(number, tile, scene, f"raw/{scene}", (0, 0, 9, 9), f"images/{tile}", "sha")
+
+
+def release(*objects, tiles=("t1", "t2"), names=NAMES) -> Dataset:
+    """A release; each object is region id, name, box in the scene, tile, RLE, score, source."""
+    annotations = [
+        Annotation(
+            annotation_id=number,
+            image_id=tiles.index(tile) + 1,
+            region_id=region_id,
+            category_id=names.index(name) + 1,
+            category=name,
+            bbox_xyxy_px=box,
+            mask_rle=rle,
+            area_px=1,
+            bbox_scene_xyxy_px=box,
+            score=score,
+            source=source,
+        )
+        for number, (region_id, name, box, tile, rle, score, source) in enumerate(objects, start=1)
+    ]
+    return Dataset(
+        images=tuple(image(number, tile) for number, tile in enumerate(tiles, start=1)),
+        annotations=Annotations.of(sorted(annotations, key=lambda each: each.image_id)),
+        categories=tuple(Category(number, name) for number, name in enumerate(names, start=1)),
+    )
+
+
+A = ("a", "ship", (0, 0, 4, 4), "t1", "rle-a", 0.9, "engine:sure")
+B = ("b", "plane", (5, 5, 9, 9), "t1", "rle-b", 0.9, "engine:sure")
 
 
 def changed(entry, **changes):
@@ -36,106 +51,143 @@ def changed(entry, **changes):
 
 
 def test_nothing_changed():
-    assert not any(diff_coco(coco(A, B), coco(A, B)).counts().values())
+    assert not any(diff_datasets(release(A, B), release(A, B)).counts().values())
 
 
-def test_added_and_removed():
-    diff = diff_coco(coco(A), coco(B))
-    assert diff.added == [{"region_id": "b", "category": "plane", "bbox_scene": [5, 5, 4, 4]}]
-    assert diff.removed == [{"region_id": "a", "category": "ship", "bbox_scene": [0, 0, 4, 4]}]
+def test_before_the_first_there_is_nothing():
+    diff = diff_datasets(None, release(A, B))
+    assert diff.added == [], "all of them: nobody has to be told"
+    assert (diff.images_added, diff.scenes_added) == (["t1", "t2"], ["s"])
+    assert diff.categories_added == ["plane", "ship"]
+
+
+def test_added_and_removed_with_their_cause():
+    diff = diff_datasets(release(A), release(B), lambda key, is_in: f"{key} {is_in}")
+    box = [5, 5, 4, 4]
+    added = {"region_id": "b", "category": "plane", "bbox_scene": box, "cause": "b True"}
+    assert diff.added == [added]
+    (removed,) = diff.removed
+    assert (removed["region_id"], removed["cause"]) == ("a", "a False")
     assert diff.by_category() == {"plane": {"added": 1}, "ship": {"removed": 1}}
 
 
 def test_relabelled():
-    diff = diff_coco(coco(A), coco(changed(A, name="plane", score=1.0, source="steward")))
-    assert diff.relabelled == [{"region_id": "a", "from": "ship", "to": "plane"}]
+    diff = diff_datasets(release(A), release(changed(A, name="plane", score=1.0, source="steward")))
+    (entry,) = diff.relabelled
+    assert (entry["region_id"], entry["from"], entry["to"]) == ("a", "ship", "plane")
     assert diff.by_category() == {"plane": {"relabelled_to": 1}, "ship": {"relabelled_from": 1}}
     assert sum(diff.counts().values()) == 1
 
 
-@pytest.mark.parametrize("change", [{"box": [0, 0, 5, 4]}, {"rle": "other"}])
+@pytest.mark.parametrize("change", [{"box": (0, 0, 5, 4)}, {"rle": "other"}])
 def test_moved(change):
-    diff = diff_coco(coco(A), coco(changed(A, **change, score=1.0, source="steward")))
+    diff = diff_datasets(release(A), release(changed(A, **change, score=1.0, source="steward")))
     assert [entry["region_id"] for entry in diff.moved] == ["a"]
+    assert diff.moved[0]["from"] == [0, 0, 4, 4]
     assert sum(diff.counts().values()) == 1
 
 
 def test_moved_on_the_second_of_two_tiles():
     part = changed(A, tile="t2", rle="rle-2")
-    diff = diff_coco(coco(A, part), coco(A, changed(part, rle="other")))
+    diff = diff_datasets(release(A, part), release(A, changed(part, rle="other")))
     assert [entry["region_id"] for entry in diff.moved] == ["a"]
 
 
 def test_rescored():
-    diff = diff_coco(coco(A), coco(changed(A, score=1.0, source="steward")))
-    assert [entry["region_id"] for entry in diff.rescored] == ["a"]
+    diff = diff_datasets(release(A), release(changed(A, score=1.0, source="steward")))
+    (entry,) = diff.rescored
+    assert (entry["from"], entry["to"]) == ([0.9, "engine:sure"], [1.0, "steward"])
     assert sum(diff.counts().values()) == 1
 
 
 def test_other_tiles_alone_move_nothing():
-    diff = diff_coco(coco(A, tiles=("t1",)), coco(changed(A, tile="t9"), tiles=("t9",)))
+    diff = diff_datasets(release(A, tiles=("t1",)), release(changed(A, tile="t9"), tiles=("t9",)))
     assert diff.images_added == ["t9"] and diff.images_removed == ["t1"]
     assert not diff.moved and not diff.scenes_added
 
 
-def test_the_file_says_what_changed():
-    diff = diff_coco(coco(A), coco(A, B))
-    told = json.loads(diff.encode("v1.0.0"))
-    assert told["parent"] == "v1.0.0" and told["counts"]["added"] == 1
-    assert told["added"][0]["region_id"] == "b"
+def test_a_tile_that_has_another_number_is_the_same_tile():
+    diff = diff_datasets(release(A, tiles=("t1",)), release(A, tiles=("t0", "t1")))
+    assert diff.counts() | {"images_added": 0} == dict.fromkeys(diff.counts(), 0)
 
 
-def parent(version="v1.4.2", schema_version=1):
-    return ReleaseManifest(
-        version=version,
-        digest="d",
-        schema_version=schema_version,
-        dataset="lae",
-        title="",
-        licence="",
-        parent=None,
-        created_at="",
-        reason="",
-        counts={},
-        left_out={},
-        categories=(CategoryEntry(category_id=1, name="ship", objects=0, annotations=0),),
-        next_category_id=2,
-        vocabulary=(),
-        nights=(),
-        config_sha256={},
-        model_revisions={},
-        diff={},
-        validation_key="",
-        files=(),
-    )
+def test_the_diff_is_json_with_its_counts():
+    told = json.loads(diff_datasets(release(A), release(A, B)).encode("v1.0.0"))
+    assert (told["parent"], told["counts"]["added"]) == ("v1.0.0", 1)
+
+
+def manifest(version="v1.2.3", **changes) -> ReleaseManifest:
+    values = {
+        "version": version,
+        "digest": "d",
+        "dataset": "lae",
+        "title": "",
+        "licence": "",
+        "parent": None,
+        "created_at": "2026-11-01T00:00:00+00:00",
+        "reason": "",
+        "counts": {},
+        "left_out": {},
+        "categories": (CategoryEntry(category_id=1, name="ship", objects=1, annotations=1),),
+        "next_category_id": 2,
+        "vocabulary": NAMES,
+        "nights": (),
+        "config_sha256": {},
+        "model_revisions": {},
+        "formats": ("coco",),
+        "diff": {},
+        "validation_key": "",
+        "files": (),
+    }
+    return ReleaseManifest.model_validate(values | changes)
+
+
+def version(diff, parent=None, published=(), vocabulary=NAMES, formats=("coco",)):
+    return next_version(parent or manifest(), diff, published, vocabulary, formats)
+
+
+def test_the_first_version():
+    assert next_version(None, Diff(), (), (), ())[0] == "v1.0.0"
 
 
 @pytest.mark.parametrize(
-    ("diff", "version", "word"),
+    ("diff", "expected", "reason"),
     [
-        (Diff(added=[{}, {}]), "v1.4.3", "2 objects added"),
-        (Diff(relabelled=[{}], moved=[{}]), "v1.4.3", "1 relabelled, 1 moved"),
-        (Diff(rescored=[{}]), "v1.4.3", "score"),
-        (Diff(), "v1.4.3", "metadata"),
-        (Diff(images_added=["t"], added=[{}]), "v1.5.0", "1 image more"),
-        (Diff(scenes_removed=["s"], images_removed=["t"]), "v1.5.0", "1 scene less"),
-        (Diff(categories_added=["barn"]), "v1.5.0", "1 category more"),
-        (Diff(categories_removed=["ship"], images_added=["t"]), "v2.0.0", "without ship"),
+        (Diff(categories_removed=["kite"]), "v2.0.0", "major: without kite"),
+        (Diff(categories_added=["kite"]), "v1.3.0", "minor: 1 category more"),
+        (Diff(scenes_added=["s"], images_added=["t", "u"]), "v1.3.0", "minor: 1 scene more, 2"),
+        (Diff(images_removed=["t"]), "v1.3.0", "minor: 1 image less"),
+        (Diff(removed=[{}], moved=[{}, {}]), "v1.2.4", "patch: 1 removed, 2 moved"),
+        (Diff(), "v1.2.4", "patch: other metadata"),
     ],
 )
-def test_the_version_follows_from_the_change(diff, version, word):
-    found, reason = next_version(parent(), diff, ["v1.0.0", "v1.4.2"])
-    assert found == version
-    assert word in reason
+def test_what_changed_makes_the_version(diff, expected, reason):
+    found = version(diff)
+    assert found[0] == expected and found[1].startswith(reason)
 
 
-def test_first_version():
-    assert next_version(None, Diff(added=[{}]), [])[0] == "v1.0.0"
+def test_another_vocabulary_or_schema_is_major():
+    assert version(Diff(), vocabulary=(*NAMES, "kite")) == (
+        "v2.0.0",
+        "major: vocabulary with kite",
+    )
+    assert version(Diff(), vocabulary=("ship",))[1] == "major: vocabulary without plane"
+    assert version(Diff(), vocabulary=NAMES[::-1])[1] == "major: vocabulary in another order"
+    old = manifest().model_copy(update={"schema_version": 1})
+    assert version(Diff(), parent=old) == ("v2.0.0", "major: schema 1 -> 2")
 
 
-def test_another_schema_is_major():
-    assert next_version(parent(schema_version=0), Diff(), [])[0] == "v2.0.0"
+def test_another_format_is_a_patch():
+    assert version(Diff(), formats=("coco", "yolo"))[1] == "patch: written in coco, yolo"
 
 
-def test_the_number_is_above_all_that_are_published():
-    assert next_version(parent("v1.4.2"), Diff(), ["v1.4.2", "v1.10.0"])[0] == "v1.10.1"
+def test_a_version_is_above_all_that_were_published():
+    assert version(Diff(), published=("v1.0.0", "v3.4.5"))[0] == "v3.4.6"
+
+
+def test_of_many_only_what_differs_is_told():
+    many = release(*(changed(A, region_id=f"r{n}") for n in range(3000)))
+    one = changed(A, region_id="r7", name="plane")
+    other = release(*(changed(A, region_id=f"r{n}") for n in range(3000) if n != 7), one)
+    diff = diff_datasets(many, replace(other, left_out={}))
+    assert diff.counts()["relabelled"] == sum(diff.counts().values()) == 1

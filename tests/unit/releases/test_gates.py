@@ -198,3 +198,17 @@ def test_an_older_manifest_is_read() -> None:
         },
     )
     assert ReleaseManifest.model_validate(old).whole is None
+
+
+def test_objects_of_the_parent_that_are_gone() -> None:
+    parent = a_parent({}).model_copy(update={"counts": {"objects": 100}})
+
+    def removed(count: int, **settings: Any) -> Gate:
+        config = settings_with(0.95, **settings)
+        every = make_gates(config, Statement(), None, parent, removed=count)
+        return next(each for each in every if each.name == "removed")
+
+    assert passes(removed(50)) and not passes(removed(51))
+    assert "51 of 100 objects of v1.0.0 are gone" in removed(51).says
+    assert passes(removed(51, max_removed=None))
+    assert removed(51, only_warn=["removed"]).only_warns and not removed(51).only_warns

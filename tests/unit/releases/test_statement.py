@@ -16,7 +16,7 @@ from lae_tasks.contracts import (
     VerdictAction,
     review_item_id,
 )
-from lae_tasks.releases.dataset import STEWARD, Annotation, Dataset
+from lae_tasks.releases.dataset import STEWARD, Annotation, Annotations, Dataset
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.runner import Work, run
 from lae_tasks.state import State
@@ -102,7 +102,7 @@ class World:
             route={"rules": rules},
             vocabulary={"categories": [{"name": "ship", "synonyms": ["boat"]}]},
         )
-        dataset = Dataset((), tuple(self.annotations), (), {})
+        dataset = Dataset((), Annotations.of(self.annotations), (), {})
         return make_statement(dataset, self.state, config, self.store, self.state.decisions)
 
 

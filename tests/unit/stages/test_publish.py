@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +12,8 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ConflictError, UnfinishedNightError
 from lae_tasks.naming.vocabulary import Vocabulary
-from lae_tasks.releases import list_releases, read_release
+from lae_tasks.releases import claims, list_releases, read_release
+from lae_tasks.releases.claims import Claim
 from lae_tasks.releases.manifest import LATEST_KEY, NoReleaseError, ReleaseManifest, latest_version
 from lae_tasks.stages.release import publish
 from lae_tasks.stages.validate import ValidationFailedError
@@ -107,8 +109,11 @@ def test_a_verdict_makes_a_patch_with_exactly_that_change(world):
     assert result.manifest.parent == "v1.0.0"
     assert result.manifest.reason.startswith("patch: 1 removed, 1 relabelled")
     diff = read_json(world, "v1.0.1", "diff.json")
-    assert diff["relabelled"] == [{"region_id": relabelled, "from": was, "to": new_name}]
-    assert [entry["region_id"] for entry in diff["removed"]] == [rejected]
+    (entry,) = diff["relabelled"]
+    assert (entry["region_id"], entry["from"], entry["to"]) == (relabelled, was, new_name)
+    assert "relabel by a steward on 2026-05-01" in entry["cause"]
+    (entry,) = diff["removed"]
+    assert entry["region_id"] == rejected and entry["cause"].startswith("reject by a steward")
     assert sum(diff["counts"].values()) == 2
     after = read_json(world, "v1.0.1", "coco/instances.json")
     assert after["images"] == before["images"] and after["categories"] == before["categories"]
@@ -176,7 +181,7 @@ def test_what_fails_validation_gets_no_version(world):
     with pytest.raises(ValidationFailedError, match="right checksum"):
         publish_world(world)
     assert not keys(world, "releases/")
-    assert len(keys(world, "validation/")) == 4
+    assert len(keys(world, "validation/")) == 6
     with pytest.raises(NoReleaseError, match="no release yet"):
         read_release(world.store)
 
@@ -220,7 +225,8 @@ def test_a_publisher_may_die_anywhere(key, is_committed, world):
     assert latest_version(world.store) == "v1.0.0"
     assert_whole(world, read_release(world.store))
     paths = {file.path for file in result.manifest.files if not file.path.startswith("images/")}
-    docs = {f"data_docs/{name}.html" for name in ("index", "images", "annotations", "gates")}
+    pages = ("index", "images", "scenes", "categories", "annotations", "gates")
+    docs = {f"data_docs/{name}.html" for name in pages}
     readable = {found.removeprefix("releases/v1.0.0/") for found in keys(world, "releases/v")}
     assert readable == paths | docs | {"manifest.json"}
 
@@ -230,27 +236,16 @@ def assert_whole(world, release: ReleaseManifest):
         assert world.store.stat(file.key).size_bytes == file.size_bytes
 
 
-class RacedStore:
-    """A real store on which somebody else publishes just before our manifest is written."""
-
-    def __init__(self, store, rival):
-        self._store = store
-        self._rival = rival
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
-
-    def write(self, key, data, **condition):
-        if key.endswith("manifest.json") and self._rival:
-            rival, self._rival = self._rival, None
-            rival()
-        self._store.write(key, data, **condition)
+def at_once(*publishers):
+    """Runs publishers in threads of their own; their results in order."""
+    with ThreadPoolExecutor(len(publishers)) as pool:
+        return [each.result() for each in [pool.submit(publisher) for publisher in publishers]]
 
 
 def test_two_publishers_of_the_same_state(world):
-    store = RacedStore(world.store, lambda: publish_world(world))
-    result = publish(lambda: world.state, world.config, store)
-    assert (result.version, result.new) == ("v1.0.0", False)
+    results = at_once(lambda: publish_world(world), lambda: publish_world(world))
+    assert {result.version for result in results} == {"v1.0.0"}
+    assert sorted(result.new for result in results) == [False, True]
     assert len(list_releases(world.store)) == 1
 
 
@@ -274,20 +269,41 @@ def test_a_write_whose_answer_was_lost_is_our_own(world):
     assert (result.version, result.new) == ("v1.0.0", True)
 
 
-def test_who_loses_a_race_does_not_undo_the_winners_verdicts(world):
-    rejected = world.region_ids()[0]
+def test_who_comes_second_does_not_undo_the_firsts_verdicts(world):
+    """The state is read once nobody else publishes, not before."""
+    publish_world(world)
+    one, other, *_ = world.region_ids()
 
-    def rival():
-        world.judge(rejected, VerdictAction.REJECT)
-        publish_world(world)
+    def judging(region_id):
+        def read_state():
+            world.judge(region_id, VerdictAction.REJECT)
+            return copy.deepcopy(world.state)
 
-    # Our publisher has read the state before the verdict came, and loses.
-    states = iter([copy.deepcopy(world.state)])
-    store = RacedStore(world.store, rival)
-    result = publish(lambda: next(states, world.state), world.config, store)
-    assert (result.version, result.new) == ("v1.0.0", False)
-    coco = json.loads(world.store.read(result.manifest.file("coco/instances.json").key))
-    assert rejected not in {each["region_id"] for each in coco["annotations"]}
+        return lambda: publish(read_state, world.config, world.store)
+
+    results = at_once(judging(one), judging(other))
+    assert sorted(result.version for result in results) == ["v1.0.1", "v1.0.2"]
+    latest = read_release(world.store)
+    coco = json.loads(world.store.read(latest.file("coco/instances.json").key))
+    assert latest.version == "v1.0.2"
+    assert not {one, other} & {each["region_id"] for each in coco["annotations"]}
+
+
+def test_what_a_dead_publisher_wrote_and_no_release_has_is_cleared_away(world, monkeypatch):
+    monkeypatch.setattr(Claim, "give_back", lambda self: self._is_given_back.set())
+    with pytest.raises(KeyboardInterrupt):
+        store = DyingStore(world.store, "releases/v1.0.0/manifest.json")
+        publish(lambda: world.state, world.config, store)
+    monkeypatch.undo()
+    left = keys(world, "files/")
+    assert left and keys(world, "publishing/")
+    world.judge(world.region_ids()[0], VerdictAction.REJECT)
+    with claims.claim(world.store, dead_after_s=-1.0):
+        assert len(keys(world, "publishing/")) == 1
+    assert not keys(world, "files/")
+    monkeypatch.undo()
+    publish_world(world)
+    assert_whole(world, read_release(world.store))
 
 
 def test_latest_never_goes_back(world):

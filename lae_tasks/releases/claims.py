@@ -1,0 +1,162 @@
+"""Who publishes: one at a time, on every server that lists what was just written.
+
+A publisher writes a claim, `publishing/<id>.json`, then lists all claims. Who finds only their own
+may publish; who finds others takes theirs back, waits and tries again. Of two that came at the same
+time both may find each other, never neither: whoever lists last sees both. So it needs no
+conditional writes, which many servers answer wrongly when two come within milliseconds.
+
+A claim is written anew while its publisher lives. One that stays as it is has a dead publisher: the
+next one deletes it, and the files that it names and no release does. Times are compared as the
+server tells them, so no clock of a worker matters.
+"""
+
+import json
+import logging
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+
+from lae_tasks.errors import ConflictError, LaeError, TransientError
+from lae_tasks.releases.manifest import list_versions, read_release, version_number
+from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "publishing/"
+
+#: A claim that was not written anew for so long has a dead publisher.
+DEAD_AFTER_S = 60.0
+#: How long one waits for other publishers, all attempts together.
+WAIT_S = 1800.0
+_PAUSE_S = (0.2, 1.0)
+
+
+class Claim:
+    """The right to publish, for as long as the block of `claim` lasts.
+
+    Attributes:
+        key: Of the claim in the store.
+    """
+
+    def __init__(self, store: Storage) -> None:
+        self.key = f"{PREFIX}{uuid.uuid4().hex}.json"
+        self._store = store
+        self._told: dict[str, object] = {"by": socket.gethostname(), "parent": None, "files": []}
+        self._keys: list[str] = []
+        self._lock = threading.Lock()
+        self._is_given_back = threading.Event()
+
+    def will_write(self, parent: str | None, keys: Collection[str]) -> None:
+        """Tells which objects are about to be written, for who has to clear them away.
+
+        Args:
+            parent: The newest version that there is; None before the first.
+            keys: Of the objects.
+        """
+        self._keys = sorted(keys)
+        self._told |= {"parent": parent, "files": self._keys}
+        self.write()
+
+    def write(self) -> None:
+        """Writes the claim, also to say that its publisher lives."""
+        with self._lock:
+            if not self._is_given_back.is_set():
+                self._store.write(self.key, json.dumps(self._told).encode())
+
+    def require_held(self) -> None:
+        """Raises ConflictError if somebody took this publisher for dead, and cleared up after it.
+
+        That takes a process that stood still for longer than it may. Its claim may be there again.
+        """
+        for key in (self.key, *self._keys):
+            if self._store.stat(key) is None:
+                raise ConflictError(f"{self._store.uri}/{key}: was cleared away by another one")
+
+    def give_back(self) -> None:
+        """Ends the claim."""
+        with self._lock:
+            self._is_given_back.set()
+            self._store.delete(self.key)
+
+    def keep_alive(self, every_s: float) -> None:
+        """Writes the claim again and again, until it is given back."""
+        while not self._is_given_back.wait(every_s):
+            # A server that fails now and then is met again when the release is written.
+            with suppress(LaeError):
+                self.write()
+
+
+@contextmanager
+def claim(
+    store: Storage, *, dead_after_s: float | None = None, wait_s: float = WAIT_S
+) -> Iterator[Claim]:
+    """Waits until nobody else publishes, and clears up after those who died.
+
+    Args:
+        store: Where releases go.
+        dead_after_s: After how long a claim that is not written anew has a dead publisher; by
+            default `DEAD_AFTER_S`.
+        wait_s: How long to wait for others.
+
+    Raises:
+        TransientError: If others were at it for too long.
+    """
+    dead_after_s = DEAD_AFTER_S if dead_after_s is None else dead_after_s
+    deadline = time.monotonic() + wait_s
+    held = _try(store, dead_after_s)
+    while held is None:
+        if time.monotonic() > deadline:
+            raise TransientError(
+                f"{store.uri}: others publish since {wait_s:.0f} s; publish again later"
+            )
+        time.sleep(random.uniform(*_PAUSE_S))
+        held = _try(store, dead_after_s)
+    alive = threading.Thread(target=held.keep_alive, args=(dead_after_s / 4,), daemon=True)
+    alive.start()
+    try:
+        yield held
+    finally:
+        held.give_back()
+        alive.join()
+
+
+def _try(store: Storage, dead_after_s: float) -> Claim | None:
+    """A claim, if nobody else has one."""
+    ours = Claim(store)
+    ours.write()
+    try:
+        infos = {info.key: info for info in store.list(PREFIX)}
+        own = infos.pop(ours.key)
+        for info in infos.values():
+            if own.modified_at - info.modified_at > dead_after_s:
+                _clear(store, info)
+            else:
+                logger.info("%s/%s: another publisher is at work", store.uri, info.key)
+                ours.give_back()
+                return None
+    except BaseException:
+        ours.give_back()
+        raise
+    return ours
+
+
+def _clear(store: Storage, dead: ObjectInfo) -> None:
+    """Deletes a dead publisher's claim, and what it wrote and no release has."""
+    try:
+        told = json.loads(store.read(dead.key))
+    except MissingObjectError:
+        return
+    since = version_number(told["parent"]) if told["parent"] else (0, 0, 0)
+    newer = [version for version in list_versions(store) if version_number(version) > since]
+    used = {file.key for version in newer for file in read_release(store, version).files}
+    orphans = [key for key in told["files"] if key not in used]
+    for key in orphans:
+        store.delete(key)
+    store.delete(dead.key)
+    logger.warning(
+        "a publisher on %s died; cleared away %d objects of it", told["by"], len(orphans)
+    )

@@ -1,0 +1,137 @@
+"""Reads a release without pulling it: typed records, as they are asked for.
+
+import lae_tasks
+
+release = lae_tasks.load_release("s3://my-bucket/lae", "v1.4.0")
+for image, annotations in release.by_image(split="train"):
+    pixels = release.pixels(image)
+"""
+
+import hashlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from lae_tasks.errors import ContractError
+from lae_tasks.formats import tables
+from lae_tasks.releases.dataset import (
+    Annotation,
+    Category,
+    Dataset,
+    ReleaseImage,
+    Split,
+    annotations_of,
+    by_image,
+)
+from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, read_release
+from lae_tasks.releases.marks import read_yanked
+from lae_tasks.storage import Storage, open_storage
+from lae_tasks.tables import sha256_of
+
+logger = logging.getLogger(__name__)
+
+
+class Release:
+    """A published release.
+
+    Attributes:
+        manifest: What it is.
+    """
+
+    def __init__(self, store: Storage, manifest: ReleaseManifest) -> None:
+        self.manifest = manifest
+        self._store = store
+
+    @cached_property
+    def images(self) -> tuple[ReleaseImage, ...]:
+        """Its images, in the order of their ids."""
+        key_of = {file.path: file.key for file in self.manifest.files}
+        return tables.read_images(self._table(tables.IMAGES_PATH), key_of)
+
+    @cached_property
+    def categories(self) -> tuple[Category, ...]:
+        """Its categories, with the numbers that they have in every version."""
+        return tables.read_categories(self._table(tables.CATEGORIES_PATH))
+
+    def annotations(self) -> Iterator[Annotation]:
+        """Its annotations, in the order of their images, some thousands in memory at a time."""
+        file = self.manifest.file(tables.ANNOTATIONS_PATH)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "annotations.parquet"
+            self._store.download(file.key, path)
+            _require_digest(self._store, file, sha256_of(path))
+            # Without threads: see `lae_tasks.tables`.
+            with pq.ParquetFile(path, pre_buffer=False) as table:
+                for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
+                    yield from annotations_of(batch)
+
+    def by_image(
+        self, split: Split | None = None
+    ) -> Iterator[tuple[ReleaseImage, list[Annotation]]]:
+        """Each image with its annotations, if any; of all images, or of one split."""
+        for image, annotations in by_image(self.images, self.annotations()):
+            if split in (None, image.split):
+                yield image, annotations
+
+    def pixels(self, image: ReleaseImage) -> npt.NDArray[np.uint8]:
+        """An image's pixels, uint8 (height, width, 3), RGB."""
+        data = self._store.read(image.key)
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise ContractError(f"{self._store.uri}/{image.key}: is not the image of the release")
+        with Image.open(io.BytesIO(data)) as file:
+            return np.asarray(file.convert("RGB"))
+
+    def _table(self, path: str) -> pa.BufferReader:
+        return read_whole(self._store, self.manifest, path)
+
+
+def load_release(uri: str, version: str = "latest") -> Release:
+    """Opens a release where it lies; nothing of it is fetched but what is asked for.
+
+    Args:
+        uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder.
+        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log.
+
+    Raises:
+        NoReleaseError: If there is no such release.
+        ContractError: What is read of it is not what was published.
+    """
+    store = open_storage(uri)
+    manifest = read_release(store, version)
+    if yanked := read_yanked(store, manifest.version):
+        logger.warning("%s was yanked at %s: %s", yanked.version, yanked.at, yanked.reason)
+    return Release(store, manifest)
+
+
+def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
+    """A published release as a dataset; None if it is older than the tables."""
+    if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
+        return None
+    release = Release(store, manifest)
+    annotations = tables.read_annotations(read_whole(store, manifest, tables.ANNOTATIONS_PATH))
+    return Dataset(release.images, annotations, release.categories, manifest.left_out)
+
+
+def read_whole(store: Storage, manifest: ReleaseManifest, path: str) -> pa.BufferReader:
+    """A file of a release, in memory. Raises ContractError if it is damaged."""
+    file = manifest.file(path)
+    data = store.read(file.key)
+    _require_digest(store, file, hashlib.sha256(data).hexdigest())
+    return pa.BufferReader(data)
+
+
+def _require_digest(store: Storage, file: ReleaseFile, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise ContractError(
+            f"{store.uri}/{file.key}: is damaged, {file.path} had another digest when it was "
+            "published: restore it from a backup"
+        )

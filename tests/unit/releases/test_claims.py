@@ -1,0 +1,120 @@
+"""Publishers that come at the same time, and publishers that die."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from lae_tasks.errors import ConflictError, TransientError
+from lae_tasks.releases.claims import PREFIX, claim
+from lae_tasks.storage import open_storage
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_storage(str(tmp_path))
+
+
+def claims(store):
+    return [info.key for info in store.list(PREFIX)]
+
+
+def test_a_claim_ends_with_its_block(store):
+    with claim(store) as held:
+        assert claims(store) == [held.key]
+        held.require_held()
+    assert claims(store) == []
+    with pytest.raises(RuntimeError), claim(store):
+        raise RuntimeError
+    assert claims(store) == []
+
+
+def test_a_second_one_waits_for_the_first(store):
+    order = []
+
+    def second():
+        with claim(store):
+            order.append("second")
+
+    with claim(store):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.5)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_who_waits_for_too_long_says_so(store):
+    with (
+        claim(store),
+        pytest.raises(TransientError, match="publish again later"),
+        claim(store, wait_s=0.3),
+    ):
+        pass
+
+
+def test_of_many_at_once_one_is_at_it(store):
+    at_it, most = 0, 0
+    lock = threading.Lock()
+    start = threading.Barrier(6)
+
+    def publish():
+        nonlocal at_it, most
+        start.wait()
+        with claim(store):
+            with lock:
+                at_it += 1
+                most = max(most, at_it)
+            time.sleep(0.01)
+            with lock:
+                at_it -= 1
+
+    threads = [threading.Thread(target=publish) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert claims(store) == []
+
+
+def test_a_living_publisher_is_left_alone_however_long_it_takes(store):
+    with (
+        claim(store, dead_after_s=0.4) as held,
+        pytest.raises(TransientError),
+        claim(store, dead_after_s=0.4, wait_s=1.5),
+    ):
+        pass
+    assert held.key not in claims(store)
+
+
+def die(store, files=(), parent=None):
+    """Leaves a claim as a publisher does that is killed."""
+    told = {"by": "worker-1", "parent": parent, "files": list(files)}
+    store.write(f"{PREFIX}dead.json", json.dumps(told).encode())
+
+
+def test_what_a_dead_publisher_wrote_is_cleared_away(store, caplog):
+    for key in ("files/aa/mine", "files/aa/another"):
+        store.write(key, b"x")
+    die(store, ["files/aa/mine", "files/aa/never-written"])
+    time.sleep(0.3)
+    with claim(store, dead_after_s=0.2) as held:
+        assert claims(store) == [held.key]
+    assert [info.key for info in store.list("files/")] == ["files/aa/another"]
+    assert "a publisher on worker-1 died" in caplog.text
+
+
+def test_who_stood_still_and_was_cleared_away_does_not_publish(store):
+    with claim(store) as held:
+        store.write("files/aa/mine", b"x")
+        held.will_write(None, ["files/aa/mine"])
+        held.require_held()
+        store.delete("files/aa/mine")
+        with pytest.raises(ConflictError, match="cleared away"):
+            held.require_held()
+        store.delete(held.key)
+        with pytest.raises(ConflictError, match="cleared away"):
+            held.require_held()
