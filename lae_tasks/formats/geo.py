@@ -193,14 +193,24 @@ def _transformer(crs: str) -> pyproj.Transformer | None:
         return None
 
 
-def _parted(geometry: shapely.Geometry) -> shapely.Geometry:
+def _parted(geometry: shapely.Geometry) -> shapely.Geometry | None:
     """What crosses the antimeridian as a MultiPolygon of what lies on either side of it.
 
-    As RFC 7946 asks for in section 3.1.9.
+    As RFC 7946 asks for in section 3.1.9. None of what lies around a pole, as no polygon of degrees
+    is that.
     """
+    rings = [ring for part in shapely.get_parts(geometry) for ring in shapely.get_rings(part)]
+    if any(_turns(ring) for ring in rings):
+        return None
     east = shapely.transform(geometry, lambda points: points + (points[:, :1] < 0) * (360.0, 0.0))
     west = shapely.transform(east, lambda points: points - (360.0, 0.0))
     shown = shapely.intersection([west, east], shapely.box(-180, -90, 180, 90))
     parts = shapely.get_parts(shapely.get_parts(shown))
     is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     return shapely.MultiPolygon(list(parts[is_polygon]))
+
+
+def _turns(ring: shapely.Geometry) -> bool:
+    """Whether a ring goes round a pole: its steps east, each the short way, make a whole turn."""
+    steps = np.diff(shapely.get_coordinates(ring)[:, 0])
+    return bool(abs(((steps + 180) % 360 - 180).sum()) > 180)

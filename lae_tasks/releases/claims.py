@@ -6,8 +6,9 @@ time both may find each other, never neither: whoever lists last sees both. So i
 conditional writes, which many servers answer wrongly when two come within milliseconds.
 
 A claim is written anew while its publisher lives. One that stays as it is has a dead publisher: the
-next one deletes it, and the files that it names and no release does. Times are compared as the
-server tells them, so no clock of a worker matters.
+next one, once alone, deletes it, and the files that it names and no release does. Times are
+compared as the server tells them, so no clock of a worker matters. A publisher that stood still for
+so long that it may have been taken for dead gives up by itself: it never takes its claim again.
 """
 
 import json
@@ -42,13 +43,15 @@ class Claim:
         key: Of the claim in the store.
     """
 
-    def __init__(self, store: Storage) -> None:
+    def __init__(self, store: Storage, dead_after_s: float) -> None:
         self.key = f"{PREFIX}{uuid.uuid4().hex}.json"
         self._store = store
+        self._dead_after_s = dead_after_s
         self._told: dict[str, object] = {"by": socket.gethostname(), "parent": None, "files": []}
-        self._keys: list[str] = []
         self._lock = threading.Lock()
         self._is_given_back = threading.Event()
+        self._is_lost = False
+        self._written_at = time.monotonic()
 
     def will_write(self, parent: str | None, keys: Collection[str]) -> None:
         """Tells which objects are about to be written, for who has to clear them away.
@@ -57,24 +60,32 @@ class Claim:
             parent: The newest version that there is; None before the first.
             keys: Of the objects.
         """
-        self._keys = sorted(keys)
-        self._told |= {"parent": parent, "files": self._keys}
+        self._told |= {"parent": parent, "files": sorted(keys)}
         self.write()
+        self.require_held()
 
     def write(self) -> None:
         """Writes the claim, also to say that its publisher lives."""
         with self._lock:
-            if not self._is_given_back.is_set():
-                self._store.write(self.key, json.dumps(self._told).encode())
+            if self._is_given_back.is_set() or self._has_stood_still():
+                return
+            began = time.monotonic()
+            self._store.write(self.key, json.dumps(self._told).encode())
+            if not self._has_stood_still():
+                self._written_at = began
+
+    def _has_stood_still(self) -> bool:
+        """Whether others may have taken this publisher for dead; once so, for good."""
+        self._is_lost |= time.monotonic() - self._written_at > self._dead_after_s
+        return self._is_lost
 
     def require_held(self) -> None:
-        """Raises ConflictError if somebody took this publisher for dead, and cleared up after it.
-
-        That takes a process that stood still for longer than it may. Its claim may be there again.
-        """
-        for key in (self.key, *self._keys):
-            if self._store.stat(key) is None:
-                raise ConflictError(f"{self._store.uri}/{key}: was cleared away by another one")
+        """Raises ConflictError if others may have taken this publisher for dead."""
+        if self._has_stood_still() or self._store.stat(self.key) is None:
+            raise ConflictError(
+                f"{self._store.uri}/{self.key}: stood still for {self._dead_after_s:g} s, or was "
+                "cleared away; another one may publish by now"
+            )
 
     def give_back(self) -> None:
         """Ends the claim."""
@@ -82,9 +93,9 @@ class Claim:
             self._is_given_back.set()
             self._store.delete(self.key)
 
-    def keep_alive(self, every_s: float) -> None:
+    def keep_alive(self) -> None:
         """Writes the claim again and again, until it is given back."""
-        while not self._is_given_back.wait(every_s):
+        while not self._is_given_back.wait(self._dead_after_s / 4):
             # A server that fails now and then is met again when the release is written.
             with suppress(LaeError):
                 self.write()
@@ -107,44 +118,42 @@ def claim(
     """
     dead_after_s = DEAD_AFTER_S if dead_after_s is None else dead_after_s
     deadline = time.monotonic() + wait_s
-    held = _try(store, dead_after_s)
-    while held is None:
+    while True:
+        ours = Claim(store, dead_after_s)
+        ours.write()
+        alive = threading.Thread(target=ours.keep_alive, daemon=True)
+        alive.start()
+        try:
+            dead = _others(store, ours, dead_after_s)
+            if dead is not None:
+                for info in dead:
+                    _clear(store, info, ours)
+                yield ours
+                return
+        finally:
+            ours.give_back()
+            alive.join()
         if time.monotonic() > deadline:
             raise TransientError(
                 f"{store.uri}: others publish since {wait_s:.0f} s; publish again later"
             )
         time.sleep(random.uniform(*_PAUSE_S))
-        held = _try(store, dead_after_s)
-    alive = threading.Thread(target=held.keep_alive, args=(dead_after_s / 4,), daemon=True)
-    alive.start()
-    try:
-        yield held
-    finally:
-        held.give_back()
-        alive.join()
 
 
-def _try(store: Storage, dead_after_s: float) -> Claim | None:
-    """A claim, if nobody else has one."""
-    ours = Claim(store)
-    ours.write()
-    try:
-        infos = {info.key: info for info in store.list(PREFIX)}
-        own = infos.pop(ours.key)
-        for info in infos.values():
-            if own.modified_at - info.modified_at > dead_after_s:
-                _clear(store, info)
-            else:
-                logger.info("%s/%s: another publisher is at work", store.uri, info.key)
-                ours.give_back()
-                return None
-    except BaseException:
-        ours.give_back()
-        raise
-    return ours
+def _others(store: Storage, ours: Claim, dead_after_s: float) -> list[ObjectInfo] | None:
+    """The claims of dead publishers; None if there is one of somebody who lives."""
+    infos = {info.key: info for info in store.list(PREFIX)}
+    own = infos.pop(ours.key, None)
+    if own is None:  # cleared away meanwhile, as this process stood still
+        return None
+    dead = [i for i in infos.values() if own.modified_at - i.modified_at > dead_after_s]
+    if len(dead) < len(infos):
+        logger.info("%s: another publisher is at work", store.uri)
+        return None
+    return dead
 
 
-def _clear(store: Storage, dead: ObjectInfo) -> None:
+def _clear(store: Storage, dead: ObjectInfo, ours: Claim) -> None:
     """Deletes a dead publisher's claim, and what it wrote and no release has."""
     try:
         told = json.loads(store.read(dead.key))
@@ -155,7 +164,9 @@ def _clear(store: Storage, dead: ObjectInfo) -> None:
     used = {file.key for version in newer for file in read_release(store, version).files}
     orphans = [key for key in told["files"] if key not in used]
     for key in orphans:
+        ours.require_held()  # else somebody may be writing the same content by now
         store.delete(key)
+    ours.require_held()
     store.delete(dead.key)
     logger.warning(
         "a publisher on %s died; cleared away %d objects of it", told["by"], len(orphans)

@@ -32,6 +32,7 @@ class Diff:
         rescored: Objects with another score or source only, such as by a steward's yes.
         images_added: Tile ids.
         images_removed: Tile ids.
+        images_changed: Tile ids of those with other pixels.
         scenes_added: Scene ids.
         scenes_removed: Scene ids.
         categories_added: Names.
@@ -45,6 +46,7 @@ class Diff:
     rescored: list[dict[str, Any]] = field(default_factory=list)
     images_added: list[str] = field(default_factory=list)
     images_removed: list[str] = field(default_factory=list)
+    images_changed: list[str] = field(default_factory=list)
     scenes_added: list[str] = field(default_factory=list)
     scenes_removed: list[str] = field(default_factory=list)
     categories_added: list[str] = field(default_factory=list)
@@ -89,12 +91,16 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda *_: "
         cause: Says where the change of a region comes from, which is in now or not.
     """
     before = old or Dataset((), Annotations.of(()), ())
-    images = [{each.tile_id for each in side.images} for side in (before, new)]
+    pixels = [{each.tile_id: each.sha256 for each in side.images} for side in (before, new)]
+    images = [side.keys() for side in pixels]
     scenes = [{each.scene_id for each in side.images} for side in (before, new)]
     names = [{each.name for each in side.categories} for side in (before, new)]
     diff = Diff(
         images_added=sorted(images[1] - images[0]),
         images_removed=sorted(images[0] - images[1]),
+        images_changed=sorted(
+            tile for tile in images[0] & images[1] if pixels[0][tile] != pixels[1][tile]
+        ),
         scenes_added=sorted(scenes[1] - scenes[0]),
         scenes_removed=sorted(scenes[0] - scenes[1]),
         categories_added=sorted(names[1] - names[0]),
@@ -230,7 +236,7 @@ def next_version(
     wider, change = f"v{major + 1}.0.0", _breaking(parent, diff, vocabulary)
     if change:
         return wider, f"major: {change}"
-    if diff.images_added or diff.images_removed or diff.categories_added:
+    if diff.images_added or diff.images_removed or diff.images_changed or diff.categories_added:
         return f"v{major}.{minor + 1}.0", f"minor: {_told(diff, _WIDER)}"
     said = [_told(diff, _LABELS)]
     if parent.formats != formats:
@@ -259,6 +265,7 @@ _WIDER = {
     "scenes_removed": ("1 scene less", "{} scenes less"),
     "images_added": ("1 image more", "{} images more"),
     "images_removed": ("1 image less", "{} images less"),
+    "images_changed": ("1 image with other pixels", "{} images with other pixels"),
     "categories_added": ("1 category more", "{} categories more"),
 }
 _LABELS = {

@@ -137,7 +137,8 @@ def _scene_frame(dataset: Dataset, before: Dataset | None) -> pd.DataFrame:
             "splits": len(splits[scene]),
             "other_splits_on_its_ground": len(beside(scene)),
             "split": min(splits[scene]),
-            "split_before": was.get(scene),
+            # To take a scene out of both sides is no change of sides.
+            "split_before": was.get(scene) if splits[scene] != {""} else None,
         }
         for scene, key in keys.items()
     ]

@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -208,6 +208,8 @@ class ReleaseManifest(Record):
         drift_baseline: None if nothing was stated yet, or an older engine made it.
         formats: What it is written in, beside the tables; each has a folder of its name.
         splits: Images, objects and scenes of each split; of `none`, what is in none.
+        split_of: The split of every scene that this version or one before it has, by its id; None
+            for a scene that is in none.
         warnings: Rules that it breaks and that the settings let pass, with what was found.
         diff: Counts of what changed against the parent.
         validation_key: The Data Docs' index in the store.
@@ -242,6 +244,7 @@ class ReleaseManifest(Record):
     drift_baseline: DriftBaseline | None = None
     formats: tuple[str, ...] = ()
     splits: dict[str, dict[str, int]] = Field(default_factory=dict)
+    split_of: dict[str, Literal["train", "val", "test"] | None] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     diff: dict[str, int]
     validation_key: str

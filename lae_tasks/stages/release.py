@@ -15,7 +15,7 @@ A publisher that finds its own digest already published does what is left of 3 a
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,13 +29,14 @@ from lae_tasks.formats import about
 from lae_tasks.formats.writing import TABLES, Source, write, written
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
-from lae_tasks.releases.dataset import Dataset, ReleaseImage
+from lae_tasks.releases.dataset import Dataset, ReleaseImage, Split
 from lae_tasks.releases.diff import Diff, diff_datasets, next_version
 from lae_tasks.releases.drift import fresh_regions, next_baseline
 from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
 from lae_tasks.releases.lineage import causes, rejected_by_stewards
 from lae_tasks.releases.manifest import (
+    RELEASE_SCHEMA_VERSION,
     CategoryEntry,
     ReleaseFile,
     ReleaseManifest,
@@ -48,7 +49,7 @@ from lae_tasks.releases.marks import move_latest
 from lae_tasks.releases.mixes import class_mixes
 from lae_tasks.releases.pull import encode_manifest
 from lae_tasks.releases.reading import read_dataset
-from lae_tasks.releases.splits import count_splits, with_splits
+from lae_tasks.releases.splits import count_splits, splits_before, with_splits
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
@@ -117,7 +118,8 @@ def _publish(
             "its lae_nightly run (or `lae run --night …`) get to route, then publish"
         )
     before = read_dataset(store, parent) if parent else None
-    dataset = with_splits(assemble(state, config, parent), before, config.release)
+    known = splits_before(parent, before)
+    dataset = with_splits(assemble(state, config, parent), known, config.release)
     source = Source(dataset, config.release, lambda image: store.read(image.key))
     write(source, [TABLES], root)
     files = _local_files(root, is_data=True)
@@ -126,9 +128,10 @@ def _publish(
         | {image.path: image.sha256 for image in dataset.images}
     )
     formats = config.release.formats
-    if parent and (parent.digest, parent.formats) == (digest, formats):
-        _finish(store, parent)
-        return ReleaseResult(parent.version, digest, False, parent)
+    if parent:
+        _finish(store, parent)  # its publisher may have died before that
+        if parent.digest == digest and _says_the_same(parent, config):
+            return ReleaseResult(parent.version, digest, False, parent)
     diff = diff_datasets(before, dataset, causes(state))
     statement = make_statement(dataset, state, config, store, fresh_regions(parent, state))
     mixes = class_mixes(dataset, state, config, diff.scenes_added)
@@ -138,7 +141,7 @@ def _publish(
     report = validate(dataset, store, digest, gates, before, rejected, checked)
     report.require()
     write(source, formats, root)
-    draft = _draft(dataset, diff, report, config, parent, published, state, statement)
+    draft = _draft(dataset, diff, report, config, parent, published, state, statement, known)
     about.write(root, draft, dataset, config, diff, store, state)
     files = [
         *(each for each in _local_files(root, is_data=False) if not _is_table(each.path)),
@@ -148,10 +151,20 @@ def _publish(
     manifest = draft.model_copy(update={"files": tuple(sorted(files, key=lambda f: f.path))})
     _upload(store, manifest, root, held, published)
     held.require_held()
+    if list_versions(store) != published:
+        raise ConflictError(f"{store.uri}: another version was published meanwhile")
     _write_once(store, f"{folder(manifest.version)}manifest.json", encode_manifest(manifest))
     logger.info("published %s (%s)", manifest.version, manifest.reason)
     _finish(store, manifest)
     return ReleaseResult(manifest.version, digest, True, manifest)
+
+
+def _says_the_same(parent: ReleaseManifest, config: Config) -> bool:
+    """Whether a release of the same data says nothing else of it, and is in the same formats."""
+    release = config.release
+    said = (parent.schema_version, parent.formats, parent.vocabulary, parent.licence, parent.title)
+    now = (RELEASE_SCHEMA_VERSION, release.formats, config.vocabulary.names)
+    return said == (*now, release.licence, release.title)
 
 
 def _draft(
@@ -163,6 +176,7 @@ def _draft(
     published: Iterable[str],
     state: State,
     statement: Statement,
+    known: Mapping[str, Split | None],
 ) -> ReleaseManifest:
     """The manifest without its files."""
     vocabulary, formats = config.vocabulary.names, config.release.formats
@@ -210,6 +224,7 @@ def _draft(
         drift_baseline=next_baseline(version, parent, statement, state),
         formats=formats,
         splits=count_splits(dataset),
+        split_of={**known} | {image.scene_id: image.split for image in dataset.images},
         warnings=report.warnings,
         diff=diff.counts() if parent else {},
         validation_key=report.key,

@@ -18,7 +18,7 @@ from tests.release_world import World
 def dataset(tmp_path_factory):
     world = World(open_storage(str(tmp_path_factory.mktemp("store"))))
     world.add_scene(3)
-    return with_splits(assemble(world.state, world.config), None, world.config.release)
+    return with_splits(assemble(world.state, world.config), {}, world.config.release)
 
 
 def written(dataset, root):

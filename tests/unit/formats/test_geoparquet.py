@@ -112,6 +112,16 @@ def test_what_has_no_place_in_wgs_84_is_left_out_and_told(tmp_path, caplog):
     assert "2 objects" in caplog.text
 
 
+def test_what_lies_around_a_pole_is_left_out_and_told(tmp_path, caplog):
+    maker = DatasetMaker()
+    # The pole is at pixel (60, 20).
+    pole = Georeference("EPSG:3413", (100.0, 0.0, -6_000.0, 0.0, -100.0, 2_000.0))
+    objects = {"around": (0, mask_of([(55, 15, 65, 25)])), "beside": (0, mask_of([(1, 1, 9, 9)]))}
+    maker.add_scene("pole", objects, "train", pole)
+    assert opened(pulled(maker.dataset, "geoparquet", tmp_path)).index.tolist() == ["beside"]
+    assert "1 objects" in caplog.text
+
+
 def test_what_crosses_the_antimeridian_is_parted(tmp_path):
     maker = DatasetMaker()
     fiji = Georeference("EPSG:32760", (10.0, 0.0, 820_100.0, 0.0, -10.0, 8_195_600.0))

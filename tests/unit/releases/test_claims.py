@@ -101,20 +101,41 @@ def test_what_a_dead_publisher_wrote_is_cleared_away(store, caplog):
         store.write(key, b"x")
     die(store, ["files/aa/mine", "files/aa/never-written"])
     time.sleep(0.3)
-    with claim(store, dead_after_s=0.2) as held:
+    with claim(store, dead_after_s=0.25) as held:
         assert claims(store) == [held.key]
     assert [info.key for info in store.list("files/")] == ["files/aa/another"]
     assert "a publisher on worker-1 died" in caplog.text
 
 
-def test_who_stood_still_and_was_cleared_away_does_not_publish(store):
-    with claim(store) as held:
-        store.write("files/aa/mine", b"x")
+def test_who_stood_still_does_not_publish_and_does_not_take_the_claim_again(store, monkeypatch):
+    with claim(store, dead_after_s=30) as held:
         held.will_write(None, ["files/aa/mine"])
-        held.require_held()
-        store.delete("files/aa/mine")
-        with pytest.raises(ConflictError, match="cleared away"):
+        began = time.monotonic()
+        # As a process that is stopped and goes on a minute later, when another one has cleared up.
+        monkeypatch.setattr(time, "monotonic", lambda: began + 60)
+        store.delete(held.key)
+        held.write()
+        assert claims(store) == []
+        with pytest.raises(ConflictError, match="stood still"):
             held.require_held()
+        monkeypatch.undo()
+        with pytest.raises(ConflictError, match="stood still"):
+            held.require_held()
+
+
+def test_whose_claim_was_cleared_away_does_not_publish(store):
+    with claim(store) as held:
         store.delete(held.key)
         with pytest.raises(ConflictError, match="cleared away"):
             held.require_held()
+
+
+def test_who_is_not_alone_clears_nothing_away(store):
+    store.write("files/aa/mine", b"x")
+    with claim(store, dead_after_s=60) as lives:
+        die(store, ["files/aa/mine"])
+        time.sleep(1.1)
+        lives.write()
+        with pytest.raises(TransientError), claim(store, dead_after_s=1, wait_s=0):
+            pass
+    assert [info.key for info in store.list("files/")] == ["files/aa/mine"]

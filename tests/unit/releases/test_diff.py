@@ -111,6 +111,14 @@ def test_a_tile_that_has_another_number_is_the_same_tile():
     assert diff.counts() | {"images_added": 0} == dict.fromkeys(diff.counts(), 0)
 
 
+def test_other_pixels_of_the_same_window_are_another_image():
+    old, new = release(A), release(A)
+    images = (replace(new.images[0], sha256="another"), *new.images[1:])
+    diff = diff_datasets(old, replace(new, images=images))
+    assert diff.images_changed == ["t1"] and sum(diff.counts().values()) == 1
+    assert version(diff) == ("v1.3.0", "minor: 1 image with other pixels")
+
+
 def test_the_diff_is_json_with_its_counts():
     told = json.loads(diff_datasets(release(A), release(A, B)).encode("v1.0.0"))
     assert (told["parent"], told["counts"]["added"]) == ("v1.0.0", 1)

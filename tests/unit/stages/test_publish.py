@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -298,7 +299,8 @@ def test_what_a_dead_publisher_wrote_and_no_release_has_is_cleared_away(world, m
     left = keys(world, "files/")
     assert left and keys(world, "publishing/")
     world.judge(world.region_ids()[0], VerdictAction.REJECT)
-    with claims.claim(world.store, dead_after_s=-1.0):
+    time.sleep(1.1)
+    with claims.claim(world.store, dead_after_s=1.0):
         assert len(keys(world, "publishing/")) == 1
     assert not keys(world, "files/")
     monkeypatch.undo()
@@ -326,3 +328,35 @@ def test_versions_that_are_not_there(world):
         read_release(world.store, "v9.0.0")
     with pytest.raises(NoReleaseError, match="not a version"):
         read_release(world.store, "newest")
+
+
+def test_another_licence_makes_a_version_though_the_data_is_the_same(world):
+    first = publish_world(world)
+    release_settings = world.config.release.model_copy(update={"licence": "CC-BY-4.0"})
+    config = world.config.model_copy(update={"release": release_settings})
+    second = publish(lambda: world.state, config, world.store)
+    assert (second.version, second.digest, second.new) == ("v1.0.1", first.digest, True)
+    assert second.manifest.licence == "CC-BY-4.0"
+    again = publish(lambda: world.state, config, world.store)
+    assert (again.version, again.new) == ("v1.0.1", False)
+
+
+def test_a_scene_that_was_out_of_one_version_comes_back_to_its_split(world):
+    first = publish_world(world)
+    (scene_id,) = first.manifest.split_of
+    state = copy.deepcopy(world.state)
+    world.add_scene(4)
+    both = world.state
+    gone = [tile_id for tile_id, tile in state.tiles.items() if tile.scene_id == scene_id]
+    world.state = copy.deepcopy(both)
+    for tile_id in gone:
+        del world.state.tiles[tile_id]
+    for region_id in state.regions:
+        del world.state.regions[region_id], world.state.decisions[region_id]
+    config = world.config.model_copy(
+        update={"release": world.config.release.model_copy(update={"max_removed": None})}
+    )
+    second = publish(lambda: world.state, config, world.store)
+    assert second.manifest.split_of.keys() > {scene_id}
+    third = publish(lambda: both, config, world.store)
+    assert third.manifest.split_of == second.manifest.split_of

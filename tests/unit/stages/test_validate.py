@@ -33,7 +33,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def dataset(world):
-    return with_splits(assemble(world.state, world.config), None, ReleaseConfig())
+    return with_splits(assemble(world.state, world.config), {}, ReleaseConfig())
 
 
 def with_first(dataset, **changes):
@@ -108,7 +108,7 @@ class Release:
         """A second scene, on the ground of the first, is in another split."""
         self.world.add_scene(4)
         self.world.place("EPSG:32632", (0.5, 0.0, 500_000.0, 0.0, -0.5, 5_000_000.0))
-        both = with_splits(assemble(self.world.state, self.world.config), None, ReleaseConfig())
+        both = with_splits(assemble(self.world.state, self.world.config), {}, ReleaseConfig())
         scene_id = both.images[0].scene_id
         images = tuple(
             replace(image, split="test" if image.scene_id == scene_id else "train")
