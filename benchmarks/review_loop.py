@@ -202,7 +202,10 @@ def as_released(
     baseline = next_baseline(name, parent.manifest if parent else None, stated, state)
     # Without files and all else that no gate looks at.
     manifest = ReleaseManifest.model_construct(
-        version=name, precision=stated.precision, drift_baseline=baseline
+        version=name,
+        counts=dataset.counts(),
+        precision=stated.precision,
+        drift_baseline=baseline,
     )
     return Released(manifest, frozenset(image.scene_id for image in dataset.images))
 

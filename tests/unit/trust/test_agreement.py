@@ -118,7 +118,7 @@ def test_who_is_asked_because_of_a_contradiction_does_not_lower_alpha() -> None:
 
     stewards = ("anna", "bo", "cy")
     verdicts: list[Verdict] = []
-    looked: dict[str, int] = {}
+    looked: dict[str, tuple[str, ...]] = {}
     for at, annotator in enumerate(stewards):
         wanted = stewards_wanted(
             {item.record_id: item for item in items}, verdicts, looked, lambda name: name
@@ -126,7 +126,7 @@ def test_who_is_asked_because_of_a_contradiction_does_not_lower_alpha() -> None:
         for item in items:
             if wanted[item.task_key] > at:
                 verdicts.append(look(annotator, item.region_id, at))
-                looked[item.task_key] = at + 1
+                looked[item.task_key] = stewards[: at + 1]
     independent = [look(name, region, 0) for name in stewards[:2] for region in regions]
 
     truly, found = agreement(independent, sent(regions)), agreement(verdicts, items)
