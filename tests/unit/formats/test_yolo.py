@@ -1,4 +1,5 @@
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,8 @@ def test_a_trainer_trains_on_what_it_names(ultralytics, root):
     told = ultralytics.data.utils.check_det_dataset(root / yolo.PATH, autodownload=False)
     assert list(told["names"].values()) == list(NAMES)
     config = ultralytics.cfg.get_cfg()
+    for seed in (random.seed, np.random.seed):  # of how it augments
+        seed(0)
     opened = ultralytics.data.build.build_yolo_dataset(config, told["train"], 2, told)
     batch = opened.collate_fn([opened[n] for n in range(len(opened))])
     assert batch["img"].shape[1:] == (3, 640, 640)
