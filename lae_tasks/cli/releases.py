@@ -41,32 +41,32 @@ def releases(config: ConfigFile = None, store: StoreUri = None, as_json: AsJson 
         )
         return
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("version", "", "made (UTC)", "digest")),
-        *(Column(name, justify="right") for name in ("scenes", "objects")),
-        Column("precision", no_wrap=True),
-        Column("why this version", overflow="fold"),
+        *(Column(name, no_wrap=True) for name in ("version", "", "made (UTC)")),
+        *(Column(name, justify="right", no_wrap=True) for name in ("scenes", "objects")),
+        Column("why this version, and its precision", overflow="fold"),
     )
     for manifest in found:
-        made = manifest.created_at[:16].replace("T", " ")
+        made = manifest.created_at[:10]
         counts = [f"{manifest.counts[key]:,}" for key in ("scenes", "objects")]
         told = yanked[manifest.version]
         mark = "yanked" if told else "latest" if manifest.version == latest else ""
         why = escape(manifest.reason)
         if told:
             why += f"\n[yellow]yanked {told.at[:10]}: {escape(told.reason)}[/]"
-        cells = (made, manifest.digest[:12], *counts, _precision(manifest), why)
-        table.add_row(manifest.version, mark, *cells)
+        why += f"\n[dim]{_precision(manifest)}[/]"
+        table.add_row(manifest.version, mark, made, *counts, why)
     out.print(table if found else "No release yet; `lae run` makes the first.")
 
 
 def _precision(manifest: "ReleaseManifest") -> str:
     """Of all objects, with the ends of its interval; where it is not known, of the unseen ones."""
     if whole := manifest.whole:
-        return f"{whole.precision:.3f} ({whole.low:.3f}–{whole.high:.3f})"
+        return f"precision {whole.precision:.3f} ({whole.low:.3f}–{whole.high:.3f})"
     for entry in manifest.precision:
         if entry.category is None:
-            return f"{entry.precision:.3f} ({entry.low:.3f}–{entry.high:.3f}), unseen"
-    return "not measured"
+            told = f"{entry.precision:.3f} ({entry.low:.3f}–{entry.high:.3f})"
+            return f"precision of what nobody has looked at {told}"
+    return "precision not measured yet"
 
 
 @app.command()
