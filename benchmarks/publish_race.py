@@ -52,7 +52,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         """Reads until it is told to stop."""
-        while not self.stop.wait(0.05):
+        while not self.stop.wait(0.5):
             try:
                 manifest = read_release(self._store)
             except NoReleaseError:

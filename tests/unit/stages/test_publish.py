@@ -299,8 +299,8 @@ def test_what_a_dead_publisher_wrote_and_no_release_has_is_cleared_away(world, m
     left = keys(world, "files/")
     assert left and keys(world, "publishing/")
     world.judge(world.region_ids()[0], VerdictAction.REJECT)
-    time.sleep(1.1)
-    with claims.claim(world.store, dead_after_s=1.0):
+    time.sleep(3.2)
+    with claims.claim(world.store, dead_after_s=3.0):
         assert len(keys(world, "publishing/")) == 1
     assert not keys(world, "files/")
     monkeypatch.undo()
