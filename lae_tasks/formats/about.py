@@ -9,12 +9,10 @@ from lae_tasks.formats.funnel import make_funnel
 from lae_tasks.formats.scenes import scenes_of
 from lae_tasks.formats.writing import written
 from lae_tasks.releases.dataset import Dataset
-from lae_tasks.releases.diff import Diff
+from lae_tasks.releases.diff import DIFF_PATH, Diff
 from lae_tasks.releases.manifest import ReleaseManifest
 from lae_tasks.state import State
 from lae_tasks.storage import Storage
-
-DIFF_PATH = "diff.json"
 
 
 def write(

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from lae_tasks.errors import ContractError
 from lae_tasks.releases.dataset import Dataset
-from lae_tasks.releases.diff import OBJECTS, Diff, diff_datasets
+from lae_tasks.releases.diff import DIFF_PATH, OBJECTS, Diff, diff_datasets
 from lae_tasks.releases.manifest import ReleaseManifest, read_release, version_number
 from lae_tasks.releases.reading import read_dataset
 from lae_tasks.storage import Storage
-
-_DIFF_PATH = "diff.json"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def _causes(store: Storage, one: ReleaseManifest, other: ReleaseManifest) -> dic
     first, last = sorted((one, other), key=lambda each: version_number(each.version))
     causes: dict[str, str] = {}
     for manifest in _back_to(store, last, first):
-        file = manifest.file(_DIFF_PATH)
+        file = manifest.file(DIFF_PATH)
         told = json.loads(store.read(file.key))
         for kind in OBJECTS:
             for entry in told.get(kind, ()):

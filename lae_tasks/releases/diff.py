@@ -13,6 +13,8 @@ from lae_tasks.releases.dataset import Annotations, Dataset
 from lae_tasks.releases.manifest import RELEASE_SCHEMA_VERSION, ReleaseManifest, version_number
 
 FIRST_VERSION = "v1.0.0"
+#: Where a release has its diff to the version before.
+DIFF_PATH = "diff.json"
 #: Lists of objects in a diff, as `lae diff` and cards tell them.
 OBJECTS = ("added", "removed", "relabelled", "moved", "rescored")
 
