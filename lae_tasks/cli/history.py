@@ -1,6 +1,7 @@
 """Commands that tell where things come from: what a version changed, and one annotation's past."""
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,9 +41,7 @@ def diff(
 
     found = compare(open_store(config, store), old, new)
     if as_json:
-        versions = {"from": found.old.version, "to": found.new.version}
-        told = json.loads(found.diff.encode(None)) | versions
-        out.print_json(json.dumps({key: told[key] for key in told if key != "parent"}))
+        found.diff.write(sys.stdout, {"from": found.old.version, "to": found.new.version})
         return
     out.print(_headline(found), soft_wrap=True)
     changes = found.diff.by_category()
@@ -52,7 +51,7 @@ def diff(
         entries = getattr(found.diff, kind)
         if not entries:
             continue
-        shown = entries if every else entries[:_FIRST_ROWS]
+        shown = entries if every else entries.first(_FIRST_ROWS)
         out.print(_objects(f"{title}: {len(entries):,}", shown))
         if len(shown) < len(entries):
             out.print(f"… and {len(entries) - len(shown):,} more; --all shows them")

@@ -37,7 +37,8 @@ def write(
     """
     objects = objects_of(dataset)
     scenes = scenes_of(dataset, objects, state)
-    (root / DIFF_PATH).write_bytes(diff.encode(manifest.parent))
+    with (root / DIFF_PATH).open("w", encoding="utf-8", newline="\n") as file:
+        diff.write(file, {"parent": manifest.parent})
     samples = _samples(root, dataset, store)
     if manifest.reliability:
         (root / card.RELIABILITY_PATH).write_bytes(reliability.render(manifest.reliability))

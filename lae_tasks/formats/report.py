@@ -209,7 +209,7 @@ def _jpeg_uri(png: bytes, most_bytes: int) -> str:
 
 def first_changes(diff: Diff, n: int = _CHANGES_SHOWN) -> list[dict[str, str]]:
     """Some changed objects, of each kind as evenly as may be, with what made the change."""
-    of_kind = [[(kind, entry) for entry in getattr(diff, kind)[:n]] for kind in OBJECTS]
+    of_kind = [[(kind, entry) for entry in getattr(diff, kind).first(n)] for kind in OBJECTS]
     mixed = [each for row in zip_longest(*of_kind) for each in row if each][:n]
     mixed.sort(key=lambda each: OBJECTS.index(each[0]))
     return [

@@ -1,30 +1,78 @@
-"""What changed between two releases, by region, and the version number that follows from it."""
+"""What changed between two releases, by region."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lae_tasks.releases.dataset import Annotations, Dataset
-from lae_tasks.releases.manifest import RELEASE_SCHEMA_VERSION, ReleaseManifest, version_number
 
-FIRST_VERSION = "v1.0.0"
 #: Where a release has its diff to the version before.
 DIFF_PATH = "diff.json"
 #: Lists of objects in a diff, as `lae diff` and cards tell them.
 OBJECTS = ("added", "removed", "relabelled", "moved", "rescored")
 
+_TEXTS = ("region_id", "category", "cause")
+_LINES_AT_ONCE = 20_000
+
+
+class Changes:
+    """Objects that changed in the same way, in the order of their region ids.
+
+    Each entry has `region_id`, its `category`, what it was and is, and `cause`: the verdict or the
+    rule that it comes from, where that is known.
+
+    Attributes:
+        table: Entries as columns, as a release may change a million objects. What an object was
+            and is are texts in JSON.
+    """
+
+    def __init__(self, table: pa.Table | None = None) -> None:
+        self.table = pa.table({"region_id": pa.array([], pa.string())}) if table is None else table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def first(self, count: int) -> list[dict[str, Any]]:
+        """The first entries."""
+        return list(Changes(self.table.slice(0, count)))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Each entry as JSON."""
+        for batch in self.table.to_batches(_LINES_AT_ONCE):
+            columns = [
+                map(_json, values) if name in _TEXTS else values
+                for name, values in batch.to_pydict().items()
+            ]
+            form = ", ".join(f'"{name}": %s' for name in batch.schema.names)
+            for values in zip(*columns, strict=True):
+                yield f"{{{form}}}" % values
+
+    def count(self, column: str) -> dict[str, int]:
+        """How many entries have each value of a column."""
+        if column not in self.table.column_names:
+            return {}
+        counted = self.table[column].value_counts().to_pylist()
+        return {
+            each["values"] if column in _TEXTS else json.loads(each["values"]): each["counts"]
+            for each in counted
+        }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class Diff:
     """What a release changes against another one. Objects are told by their region id.
-
-    Each entry of objects has `region_id`, `category`, what it was and is, and `cause`: the verdict
-    or the rule that it comes from, where that is known.
 
     Attributes:
         added: Objects that the other one lacks.
@@ -41,11 +89,11 @@ class Diff:
         categories_removed: Names.
     """
 
-    added: list[dict[str, Any]] = field(default_factory=list)
-    removed: list[dict[str, Any]] = field(default_factory=list)
-    relabelled: list[dict[str, Any]] = field(default_factory=list)
-    moved: list[dict[str, Any]] = field(default_factory=list)
-    rescored: list[dict[str, Any]] = field(default_factory=list)
+    added: Changes = field(default_factory=Changes)
+    removed: Changes = field(default_factory=Changes)
+    relabelled: Changes = field(default_factory=Changes)
+    moved: Changes = field(default_factory=Changes)
+    rescored: Changes = field(default_factory=Changes)
     images_added: list[str] = field(default_factory=list)
     images_removed: list[str] = field(default_factory=list)
     images_changed: list[str] = field(default_factory=list)
@@ -60,24 +108,31 @@ class Diff:
 
     def by_category(self) -> dict[str, dict[str, int]]:
         """Added, removed, relabelled to and from, moved and rescored objects of each category."""
+        columns = [(kind, kind, "category") for kind in ("added", "removed", "moved", "rescored")]
+        columns += [(f"relabelled_{way}", "relabelled", way) for way in ("from", "to")]
         counted: dict[str, Counter[str]] = {}
-        for kind in ("added", "removed", "moved", "rescored"):
-            for entry in getattr(self, kind):
-                counted.setdefault(entry["category"], Counter())[kind] += 1
-        for entry in self.relabelled:
-            counted.setdefault(entry["from"], Counter())["relabelled_from"] += 1
-            counted.setdefault(entry["to"], Counter())["relabelled_to"] += 1
+        for told, kind, column in columns:
+            for name, count in getattr(self, kind).count(column).items():
+                counted.setdefault(name, Counter())[told] += count
         return {name: dict(sorted(counted[name].items())) for name in sorted(counted)}
 
-    def encode(self, parent: str | None) -> bytes:
-        """The diff as JSON."""
-        values = {
-            "parent": parent,
-            "counts": self.counts(),
-            "by_category": self.by_category(),
-            **vars(self),
-        }
-        return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+    def write(self, file: TextIO, head: Mapping[str, Any]) -> None:
+        """Writes the diff as JSON, an object in a line.
+
+        Args:
+            file: Where it goes.
+            head: What is told before it, such as of which versions it is.
+        """
+        told = {**head, "counts": self.counts(), "by_category": self.by_category()}
+        parts = [f'"{name}": {_json(value)}' for name, value in told.items()]
+        file.write("{" + ",\n".join(parts))
+        for name, entries in vars(self).items():
+            file.write(f',\n"{name}": [')
+            lines = entries.lines() if isinstance(entries, Changes) else map(_json, entries)
+            for number, line in enumerate(lines):
+                file.write(f"{',' if number else ''}\n{line}")
+            file.write("]")
+        file.write("}\n")
 
 
 #: Says of a region, and whether the new release has it, which verdict or rule that comes from.
@@ -97,7 +152,8 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda *_: "
     images = [side.keys() for side in pixels]
     scenes = [{each.scene_id for each in side.images} for side in (before, new)]
     names = [{each.name for each in side.categories} for side in (before, new)]
-    diff = Diff(
+    return Diff(
+        **(_changed(old, new, cause) if old else {}),
         images_added=sorted(images[1] - images[0]),
         images_removed=sorted(images[0] - images[1]),
         images_changed=sorted(
@@ -108,23 +164,25 @@ def diff_datasets(old: Dataset | None, new: Dataset, cause: Cause = lambda *_: "
         categories_added=sorted(names[1] - names[0]),
         categories_removed=sorted(names[0] - names[1]),
     )
-    if old:
-        for row in sorted(_changed(old, new), key=lambda row: str(row["region_id"])):
-            _tell(row, diff, cause(row["region_id"], row["category_new"] is not None))
-    return diff
 
 
-def _changed(old: Dataset, new: Dataset) -> Iterator[dict[str, Any]]:
-    """The objects that differ: both sides' values, and whether a mask differs.
+def _changed(old: Dataset, new: Dataset, cause: Cause) -> dict[str, Changes]:
+    """The objects that differ, by kind.
 
     Columns are joined, not objects: of a million, few differ. And a part of the regions at a time,
     by the last character of their ids, as a join takes several times the memory of its tables.
     """
     sides = [_with_tiles(side) for side in (old, new)]
     ends = [pc.utf8_slice_codeunits(side["region_id"], -1) for side in sides]
+    found: dict[str, list[pa.Table]] = {kind: [] for kind in OBJECTS}
     for end in sorted({*pc.unique(ends[0]).to_pylist(), *pc.unique(ends[1]).to_pylist()}):
-        parts = [side.filter(pc.equal(its, end)) for side, its in zip(sides, ends, strict=True)]
-        yield from _changed_of(*parts)
+        was, now = (side.filter(pc.equal(its, end)) for side, its in zip(sides, ends, strict=True))
+        for kind, table in _changed_of(was, now, cause).items():
+            found[kind].append(table)
+    return {
+        kind: Changes(pa.concat_tables(tables).sort_by("region_id") if tables else None)
+        for kind, tables in found.items()
+    }
 
 
 def _with_tiles(side: Dataset) -> pa.Table:
@@ -140,34 +198,49 @@ def _with_tiles(side: Dataset) -> pa.Table:
 _COMPARED = ["region_id", "category", "bbox_scene_xyxy_px", "score", "source", "mask_rle"]
 
 
-def _changed_of(old: pa.Table, new: pa.Table) -> list[dict[str, Any]]:
+def _changed_of(old: pa.Table, new: pa.Table, cause: Cause) -> dict[str, pa.Table]:
     sides = [_objects(side) for side in (old, new)]
     both = sides[0].join(sides[1], "region_id", join_type="full outer", right_suffix="_new")
-    same = pa.scalar(True)
-    for name in ("category", "box", "score", "source"):
-        equal = pc.equal(both[name], both[f"{name}_new"])
-        same = pc.and_(pc.fill_null(equal, False), same)
-    masks = _other_masks(old, new)
-    found = both.filter(pc.or_(pc.invert(same), pc.is_in(both["region_id"], masks)))
-    with_mask = set(masks.to_pylist())
-    return [row | {"other_mask": row["region_id"] in with_mask} for row in found.to_pylist()]
+    was, now = pc.is_valid(both["category"]), pc.is_valid(both["category_new"])
+    stays = pc.and_(was, now)
+    differs = {
+        name: pc.and_(stays, pc.fill_null(pc.not_equal(both[name], both[f"{name}_new"]), False))
+        for name in ("category", "box", "said")
+    }
+    relabelled, mask = differs["category"], pc.is_in(both["region_id"], _other_masks(old, new))
+    moved = pc.or_(differs["box"], pc.and_(stays, mask))
+    rescored = pc.and_not(differs["said"], pc.or_(relabelled, moved))
+
+    def told(chosen: pa.ChunkedArray, **columns: str) -> pa.Table:
+        rows = both.filter(chosen)
+        is_in = pc.is_valid(rows["category_new"]).to_pylist()
+        why = [cause(*each) for each in zip(rows["region_id"].to_pylist(), is_in, strict=True)]
+        values = {key: rows[name] for key, name in columns.items()}
+        return pa.table(
+            {"region_id": rows["region_id"], **values, "cause": pa.array(why, pa.string())}
+        )
+
+    return {
+        "added": told(pc.invert(was), category="category_new", bbox_scene="box_new"),
+        "removed": told(pc.invert(now), category="category", bbox_scene="box"),
+        "relabelled": told(relabelled, **{"from": "name", "to": "name_new"}),
+        "moved": told(moved, category="category_new", **{"from": "box", "to": "box_new"}),
+        "rescored": told(rescored, category="category_new", **{"from": "said", "to": "said_new"}),
+    }
 
 
 def _objects(table: pa.Table) -> pa.Table:
-    """One row for each object: its values are the same on every image."""
-    boxes = table["bbox_scene_xyxy_px"].combine_chunks()
-    edges, count = pc.list_flatten(boxes), len(boxes)
-    # A join takes no lists; a text of them is compared as well.
-    parts = [
-        pc.cast(edges.take(pa.array(range(place, 4 * count, 4), pa.int64())), pa.string())
-        for place in range(4)
-    ]
+    """One row for each object: its values are the same on every image.
+
+    What a diff tells as it was and is comes as JSON; a join takes no lists anyway.
+    """
+    x0, y0, x1, y1 = pc.list_flatten(table["bbox_scene_xyxy_px"]).to_numpy().reshape(-1, 4).T
     columns = {
         "region_id": table["region_id"],
         "category": table["category"],
-        "box": pc.binary_join_element_wise(*parts, ","),
-        "score": table["score"],
-        "source": table["source"],
+        "name": _quoted(table["category"]),
+        "box": _listed(*map(pa.array, (x0, y0, x1 - x0, y1 - y0))),
+        "said": _listed(table["score"], _quoted(table["source"])),
     }
     return (
         pa.table(columns)
@@ -177,6 +250,19 @@ def _objects(table: pa.Table) -> pa.Table:
     )
 
 
+def _listed(*columns: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A JSON list of each row."""
+    joined = pc.binary_join_element_wise(*(pc.cast(each, pa.string()) for each in columns), ", ")
+    return pc.binary_join_element_wise("[", joined, "]", "")
+
+
+def _quoted(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts, of which few differ, as JSON."""
+    known = pc.unique(column)
+    texts = pa.array([_json(each) for each in known.to_pylist()], pa.string())
+    return pc.take(texts, pc.index_in(column, known))
+
+
 def _other_masks(old: pa.Table, new: pa.Table) -> pa.Array:
     """Regions with another mask on an image that both sides have: new images alone move nothing."""
     keys = ["tile_id", "region_id"]
@@ -184,103 +270,3 @@ def _other_masks(old: pa.Table, new: pa.Table) -> pa.Array:
     both = sides[0].join(sides[1], keys, join_type="inner", right_suffix="_new")
     differ = both.filter(pc.not_equal(both["mask_rle"], both["mask_rle_new"]))
     return pc.unique(differ["region_id"])
-
-
-def _tell(row: Mapping[str, Any], diff: Diff, cause: str) -> None:
-    """Puts what happened to one object into the diff's lists."""
-    told = {"region_id": row["region_id"], "cause": cause}
-    if row["category"] is None or row["category_new"] is None:
-        is_new = row["category"] is None
-        target, suffix = (diff.added, "_new") if is_new else (diff.removed, "")
-        box = _xywh(row[f"box{suffix}"])
-        target.append(told | {"category": row[f"category{suffix}"], "bbox_scene": box})
-        return
-    relabelled = row["category"] != row["category_new"]
-    moved = row["box"] != row["box_new"] or row["other_mask"]
-    if relabelled:
-        diff.relabelled.append(told | {"from": row["category"], "to": row["category_new"]})
-    told["category"] = row["category_new"]
-    if moved:
-        diff.moved.append(told | {"from": _xywh(row["box"]), "to": _xywh(row["box_new"])})
-    if not relabelled and not moved:
-        was, now = [row["score"], row["source"]], [row["score_new"], row["source_new"]]
-        diff.rescored.append(told | {"from": was, "to": now})
-
-
-def _xywh(text: str) -> list[int]:
-    x0, y0, x1, y1 = map(int, text.split(","))
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
-def next_version(
-    parent: ReleaseManifest | None,
-    diff: Diff,
-    published: Iterable[str],
-    vocabulary: tuple[str, ...],
-    formats: tuple[str, ...],
-) -> tuple[str, str]:
-    """The version number that a change deserves, and why.
-
-    Major for another schema, another vocabulary, or a category that went (or was renamed), which
-    all change what a model has to be built for. Minor for other images, or for a category that is
-    new by what nights or stewards say. Patch for anything else.
-
-    Args:
-        parent: The release before, None for the first.
-        diff: What changed against it.
-        published: All versions there are; the new one is above them.
-        vocabulary: The config's names.
-        formats: What the release is written in.
-    """
-    if parent is None:
-        return FIRST_VERSION, "the first release"
-    major, minor, patch = max(version_number(version) for version in (parent.version, *published))
-    wider, change = f"v{major + 1}.0.0", _breaking(parent, diff, vocabulary)
-    if change:
-        return wider, f"major: {change}"
-    if diff.images_added or diff.images_removed or diff.images_changed or diff.categories_added:
-        return f"v{major}.{minor + 1}.0", f"minor: {_told(diff, _WIDER)}"
-    said = [_told(diff, _LABELS)]
-    if parent.formats != formats:
-        said.append(f"written in {', '.join(formats)}")
-    told = ", ".join(filter(None, said)) or "other metadata"
-    return f"v{major}.{minor}.{patch + 1}", f"patch: {told}"
-
-
-def _breaking(parent: ReleaseManifest, diff: Diff, vocabulary: tuple[str, ...]) -> str:
-    """What changed that readers of the parent may stumble over; empty if nothing."""
-    if parent.schema_version != RELEASE_SCHEMA_VERSION:
-        return f"schema {parent.schema_version} -> {RELEASE_SCHEMA_VERSION}"
-    if diff.categories_removed:
-        return f"without {', '.join(diff.categories_removed)}"
-    if parent.vocabulary != vocabulary:
-        more = [name for name in vocabulary if name not in parent.vocabulary]
-        less = [name for name in parent.vocabulary if name not in vocabulary]
-        parts = [f"with {', '.join(more)}" * bool(more), f"without {', '.join(less)}" * bool(less)]
-        return f"vocabulary {' and '.join(filter(None, parts)) or 'in another order'}"
-    return ""
-
-
-#: For one, and for several.
-_WIDER = {
-    "scenes_added": ("1 scene more", "{} scenes more"),
-    "scenes_removed": ("1 scene less", "{} scenes less"),
-    "images_added": ("1 image more", "{} images more"),
-    "images_removed": ("1 image less", "{} images less"),
-    "images_changed": ("1 image with other pixels", "{} images with other pixels"),
-    "categories_added": ("1 category more", "{} categories more"),
-}
-_LABELS = {
-    "added": ("1 object added", "{} objects added"),
-    "removed": ("1 removed", "{} removed"),
-    "relabelled": ("1 relabelled", "{} relabelled"),
-    "moved": ("1 moved", "{} moved"),
-    "rescored": ("1 with another score or source", "{} with another score or source"),
-}
-
-
-def _told(diff: Diff, phrases: Mapping[str, tuple[str, str]]) -> str:
-    counts = diff.counts()
-    return ", ".join(
-        phrases[name][counts[name] > 1].format(counts[name]) for name in phrases if counts[name]
-    )

@@ -30,7 +30,7 @@ from lae_tasks.formats.writing import TABLES, Source, write, written
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
 from lae_tasks.releases.dataset import Dataset, ReleaseImage, Split
-from lae_tasks.releases.diff import Diff, diff_datasets, next_version
+from lae_tasks.releases.diff import Diff, diff_datasets
 from lae_tasks.releases.drift import fresh_regions, next_baseline
 from lae_tasks.releases.expectations import StoredImage
 from lae_tasks.releases.gates import make_gates
@@ -47,6 +47,7 @@ from lae_tasks.releases.manifest import (
 )
 from lae_tasks.releases.marks import move_latest
 from lae_tasks.releases.mixes import class_mixes
+from lae_tasks.releases.numbering import next_version
 from lae_tasks.releases.pull import encode_manifest
 from lae_tasks.releases.reading import read_dataset
 from lae_tasks.releases.splits import count_splits, splits_before, with_splits

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from lxml import html
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from lae_tasks.formats import about, charts, figures, report
 from lae_tasks.formats.figures import Objects, objects_of
 from lae_tasks.formats.scenes import outline
-from lae_tasks.releases.diff import Diff
+from lae_tasks.releases.diff import Changes, Diff
 from lae_tasks.releases.manifest import ReliabilityEntry
 from lae_tasks.releases.reading import load_release, read_dataset
 
@@ -110,11 +111,12 @@ def test_changes_have_their_cause(published, page):
 
 
 def test_twenty_changes_are_shown_of_each_kind_some():
-    entries = [
-        {"region_id": str(number), "category": "ship", "cause": "", "from": [], "to": []}
+    rows = [
+        {"region_id": str(number), "category": "ship", "from": "[]", "to": "[]", "cause": ""}
         for number in range(50)
     ]
-    shown = report.first_changes(Diff(added=entries, removed=entries[:2], moved=entries))
+    many, two = (Changes(pa.Table.from_pylist(rows[:count])) for count in (50, 2))
+    shown = report.first_changes(Diff(added=many, removed=two, moved=many))
     kinds = [each["kind"] for each in shown]
     assert kinds == ["added"] * 9 + ["removed"] * 2 + ["moved"] * 9
 
