@@ -1,12 +1,19 @@
 """A release of a million instances: how long it takes, how much memory, and how that grows.
 
-    python -m benchmarks.release [10000 100000 1000000]
+    python -m benchmarks.release [10000 100000 1000000] [--s3] [--all-formats]
 
 From made-up records, 50 to an image of 1024 px, all of scenes with a place on the ground, 25 images
 each: `publish` with all that it does once the records are put together, which is splits, tables and
-digest, validation, default formats, card and metadata, upload and manifest. Then once more, with
-another category for one object in a hundred. Images are by reference: all are the same one. Each
-size runs in a process of its own.
+digest, validation, diff, formats, card and metadata, upload and manifest. Three versions:
+
+- `first`: all instances;
+- `relabelled`: another category for one object in a hundred;
+- `grown`: the same instances after a version that had one image in a hundred, so nearly all of them
+  are new. It has a store of its own.
+
+Each image is a file of its own, but a small one: images are by reference, a release copies none.
+The store is a folder, or a bucket on a real S3 server of this machine (`--s3`). Each size runs in a
+process of its own.
 
 The peer is what most tools do: the whole COCO file as one Python object through `json.dumps`. What
 both files say must be the same.
@@ -14,25 +21,28 @@ both files say must be the same.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from lae_tasks.config import Config
+from demo.stack.services import S3Server, s3_server
+from lae_tasks.config import Config, FormatName
 from lae_tasks.formats import coco
 from lae_tasks.formats.writing import Source, write
 from lae_tasks.geometry import encode_mask
@@ -109,10 +119,11 @@ class Measured:
 def made_up(count: int, store: Storage) -> Dataset:
     """Records as the engine would put them together; half their masks are discs, half bars."""
     generator = np.random.default_rng(0)
+    numbers = range(math.ceil(count / PER_IMAGE))
     png = encode_png(np.full((SIDE_PX, SIDE_PX, 3), 128, dtype=np.uint8))
-    sha256 = hashlib.sha256(png).hexdigest()
-    store.write(image_key(sha256), png)
-    images = tuple(_image(number, sha256) for number in range(math.ceil(count / PER_IMAGE)))
+    with ThreadPoolExecutor(8) as pool:
+        digests = pool.map(lambda number: _stored(store, png, number), numbers)
+        images = tuple(map(_image, numbers, digests))
     categories = tuple(Category(n + 1, f"category {n:02d}") for n in range(CATEGORIES))
     shapes = [
         np.hypot(*(np.mgrid[0:41, 0:41] - 20)) < 20,
@@ -157,6 +168,14 @@ def made_up(count: int, store: Storage) -> Dataset:
     return Dataset(images, Annotations(pa.table(arrays, schema=ANNOTATION_SCHEMA)), categories)
 
 
+def _stored(store: Storage, png: bytes, number: int) -> str:
+    """Stores an image that differs from the others behind its end, where no reader looks."""
+    content = png + number.to_bytes(4, "big")
+    sha256 = hashlib.sha256(content).hexdigest()
+    store.write(image_key(sha256), content)
+    return sha256
+
+
 def _lists(rows: np.ndarray) -> pa.Array:
     flat = pa.array(rows.ravel())
     item = pa.field("item", flat.type, nullable=False)
@@ -180,29 +199,65 @@ def _image(number: int, sha256: str) -> ReleaseImage:
     )
 
 
-def measure(count: int) -> Measured:
-    """Publishes so many instances, and once more with some of them changed."""
+def measure(count: int, formats: tuple[FormatName, ...], s3: S3Server | None) -> Measured:
+    """Publishes so many instances in three versions."""
     found = Measured(count)
+    for name in _STEPS:
+        found.watch(name)
+    vars(release)["make_statement"] = lambda *_: Statement()
     with tempfile.TemporaryDirectory() as folder:
-        store = open_storage(f"{folder}/store")
-        dataset = made_up(count, store)
+        stores = [_store(folder, f"{count}-{name}", s3) for name in ("one", "other")]
+        dataset = made_up(count, stores[0])
         found.made_mb = found._peak()
-        config = Config(preset="demo", raw=f"{folder}/raw", store=store.uri)
-        for name in _STEPS:
-            found.watch(name)
-        made = iter((dataset, _with_changes(dataset)))
-        vars(release)["assemble"] = lambda *_: next(made)
-        vars(release)["make_statement"] = lambda *_: Statement()
-        for again in (False, True):
-            found.prefix = "again: " if again else ""
-            with found.timed("all"):
-                result = release.publish(State, config, store)
-            assert result.manifest.counts["annotations"] == count
+        result = _publish(found, "first", dataset, stores[0], formats)
+        assert result.manifest.counts["annotations"] == count
+        result = _publish(found, "relabelled", _with_changes(dataset), stores[0], formats)
         assert result.manifest.diff["relabelled"] == len(range(0, count, 100))
+        made_up(count, stores[1])
+        part = _part(dataset)
+        _publish(found, "", part, stores[1], formats)
+        result = _publish(found, "grown", dataset, stores[1], formats)
+        assert result.manifest.diff["added"] == count - len(part.annotations)
         if count <= PEER_UP_TO:
-            first = read_release(store, "v1.0.0")
-            compare_with_peer(found, dataset, store, first.file(coco.PATH).key)
+            first = read_release(stores[0], "v1.0.0")
+            compare_with_peer(found, dataset, stores[0], first.file(coco.PATH).key)
     return found
+
+
+def _store(folder: str, name: str, s3: S3Server | None) -> Storage:
+    if s3 is None:
+        return open_storage(f"{folder}/{name}")
+    client = s3.client()
+    client.create_bucket(Bucket=name)
+    return open_storage(f"s3://{name}/store", client)
+
+
+def _publish(
+    found: Measured,
+    version: str,
+    content: Dataset,
+    store: Storage,
+    formats: tuple[FormatName, ...],
+) -> release.ReleaseResult:
+    """Publishes a dataset; without a name it is not measured."""
+    config = Config(preset="demo", raw=f"{store.uri}-raw", store=store.uri)
+    config = config.model_copy(
+        update={"release": config.release.model_copy(update={"formats": formats})}
+    )
+    vars(release)["assemble"] = lambda *_: content
+    found.prefix = f"{version}: "
+    with found.timed("all"):
+        result = release.publish(State, config, store)
+    if not version:
+        found.steps = {step: s for step, s in found.steps.items() if not step.startswith(": ")}
+    return result
+
+
+def _part(dataset: Dataset) -> Dataset:
+    """The first of a hundred images."""
+    images = dataset.images[: max(1, len(dataset.images) // 100)]
+    rows = dataset.annotations.table.slice(0, len(images) * PER_IMAGE)
+    return replace(dataset, images=images, annotations=Annotations(rows))
 
 
 def _with_changes(dataset: Dataset) -> Dataset:
@@ -220,6 +275,7 @@ def _with_changes(dataset: Dataset) -> Dataset:
 def compare_with_peer(found: Measured, dataset: Dataset, store: Storage, key: str) -> None:
     """The same COCO file the usual way, in seconds and MB above what is there by then."""
     source = Source(dataset, Config(preset="demo", raw="r", store="s").release, lambda _: b"")
+    found.prefix = ""
     with tempfile.TemporaryDirectory() as folder, found.timed("coco alone"):
         write(source, ["coco"], Path(folder))
     ours = json.loads(store.read(key))
@@ -236,7 +292,7 @@ def compare_with_peer(found: Measured, dataset: Dataset, store: Storage, key: st
             ],
         }
         text = json.dumps(whole, sort_keys=True, ensure_ascii=False)
-    found.peer_mb = found.peaks_mb["again: peer"] - before
+    found.peer_mb = found.peaks_mb["peer"] - before
     assert json.loads(text) == ours
 
 
@@ -246,30 +302,43 @@ def _told(found: Measured, step: str) -> str:
     return f"{found.steps[step]:.1f} s, {found.peaks_mb[step]:,.0f} MB"
 
 
-def main(counts: list[int]) -> None:
+def main() -> None:
     """Measures each size in a process of its own, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("counts", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--s3", action="store_true", help="publish to an S3 server")
+    parser.add_argument("--all-formats", action="store_true", help="not the default ones alone")
+    options = parser.parse_args()
+    default = Config(preset="demo", raw="raw", store="store").release.formats
+    formats = get_args(FormatName) if options.all_formats else default
+    console.print(f"formats: {', '.join(formats)}")
     context = multiprocessing.get_context("spawn")
     results = []
-    for count in counts:
-        with context.Pool(1) as pool:
-            results.append(pool.apply(measure, (count,)))
+    with tempfile.TemporaryDirectory() as folder:
+        served = s3_server(Path(folder)) if options.s3 else nullcontext()
+        with served as s3:
+            for count in options.counts:
+                with context.Pool(1) as pool:
+                    results.append(pool.apply(measure, (count, formats, s3)))
+    tell(results)
+
+
+def tell(results: list[Measured]) -> None:
+    """Prints the steps, and how they grow."""
     table = Table("step", *(f"{each.count:,}" for each in results))
     for step in results[-1].steps | results[0].steps:
         table.add_row(step, *(_told(each, step) for each in results))
     table.add_row("peak", *(f"{each.peak_mb:,.0f} MB" for each in results))
     table.add_row("of that, made-up records", *(f"{each.made_mb:,.0f} MB" for each in results))
     console.print(table)
-    for one, other in pairwise(results):
-        for step in ("all", "again: all"):
-            grown = math.log(other.steps[step] / one.steps[step])
+    pairs = [*pairwise(results), *[(results[0], results[-1])] * (len(results) > 2)]
+    for one, other in pairs:
+        for version in ("first", "relabelled", "grown"):
+            grown = math.log(other.steps[f"{version}: all"] / one.steps[f"{version}: all"])
             console.print(
-                f"{step}: from {one.count:,} to {other.count:,} it grows with the power of "
+                f"{version}: from {one.count:,} to {other.count:,} it grows with the power of "
                 f"{grown / math.log(other.count / one.count):.2f}"
             )
-    if len(results) > 2:
-        first, last = results[0], results[-1]
-        grown = math.log(last.steps["all"] / first.steps["all"])
-        console.print(f"over all: {grown / math.log(last.count / first.count):.2f}")
     for each in results:
         if "peer" in each.steps:
             console.print(
@@ -279,4 +348,4 @@ def main(counts: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(each) for each in sys.argv[1:]] or [10_000, 100_000, 1_000_000])
+    main()
