@@ -123,6 +123,8 @@ class Claim:
         while not self._is_given_back.wait(self._dead_after_s / 4):
             # A server that fails now and then is met again when the release is written.
             with suppress(LaeError):
+                # The clock of a machine that slept stood still, too; others did not.
+                self._is_lost |= self._store.stat(self.key) is None
                 self.write()
 
 

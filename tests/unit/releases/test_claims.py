@@ -204,6 +204,15 @@ def test_whose_claim_was_cleared_away_does_not_publish(store):
             held.require_held()
 
 
+def test_a_claim_that_was_cleared_away_is_not_taken_again(store):
+    with claim(store, dead_after_s=2) as held:
+        store.delete(held.key)
+        time.sleep(0.7)
+        assert store.stat(held.key) is None
+        with pytest.raises(ConflictError, match="cleared away"):
+            held.require_held()
+
+
 def test_who_is_not_alone_clears_nothing_away(store):
     store.write("files/aa/mine", b"x")
     with claim(store):
