@@ -4,7 +4,8 @@ One publishes at a time (`releases/claims.py`). What is written, and in which or
 publisher may die at any point:
 
 1. The files, under names made from their content. Nobody sees them yet; done twice, they are
-   the same. What a dead publisher left is cleared away by the next one.
+   the same. What a dead publisher left is cleared away by the next one, but for the report of its
+   validation, which stays as every other does.
 2. `releases/<version>/manifest.json`, only if it is not there. Now the version exists.
 3. Readable copies below `releases/<version>/`, for people who browse the bucket.
 4. `releases/LATEST`. It never goes back by itself.
@@ -63,8 +64,8 @@ logger = logging.getLogger(__name__)
 STAGE = "release"
 
 _ATTEMPTS = 20
-#: What holds images, or has a file for each, has no second copy to browse.
-_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face"}
+#: What holds images, or has a file for each or for each scene, has no second copy to browse.
+_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face", "stac"}
 _THREADS = 8
 _CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
 
