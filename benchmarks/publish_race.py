@@ -50,7 +50,7 @@ URI = "s3://race/store"
 #: A publisher is taken for dead after so long; the default is a minute.
 DEAD_AFTER_S = 3.0
 #: What publishers are about to write when they are stopped; empty: that may be at any moment.
-MOMENTS = ("", "manifest.json", "", "files/", "", "releases/LATEST", "", claims.PREFIX)
+MOMENTS = ("", "manifest.json", "", "files/", "", "releases/LATEST", "", ".files.json")
 console = Console(soft_wrap=True)
 # Fork: a new process has all imports done, which take longer than to publish.
 processes = multiprocessing.get_context("fork")
