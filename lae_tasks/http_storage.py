@@ -89,12 +89,16 @@ class HttpStorage:
         )
         weakref.finalize(self, self._http.close)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "") -> NoReturn:
         """Raises ConfigError: a web server tells nobody what there is."""
         raise ConfigError(
             f"{self.uri}/{prefix}: a mirror cannot be listed; name a version, such as v1.0.0 or "
             "latest, or use the store itself"
         )
+
+    def folders(self, prefix: str) -> NoReturn:
+        """Raises ConfigError, as `list` does."""
+        self.list(prefix)
 
     def check(self) -> None:
         """Raises ConfigError if no release can be read there."""

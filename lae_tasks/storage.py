@@ -67,6 +67,13 @@ class Storage(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with `prefix`, ordered by key."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below one, without what is in them; ordered.
+
+        Args:
+            prefix: The folder, with a slash at its end.
+        """
+
     def check(self) -> None:
         """Raises ConfigError if there is no such bucket or folder."""
 
@@ -178,13 +185,24 @@ class S3Storage:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with `prefix`, ordered by key."""
-        token: dict[str, str] = {}
-        while True:
-            page = self._call("list_objects_v2", "", Prefix=self.prefix + prefix, **token)
+        for page in self._pages(prefix):
             for entry in page.get("Contents", []):
                 key = entry["Key"].removeprefix(self.prefix)
                 at = entry["LastModified"].timestamp()
                 yield ObjectInfo(key, entry["ETag"].strip('"'), entry["Size"], at)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below one, ordered; see `Storage.folders`."""
+        for page in self._pages(prefix, Delimiter="/"):
+            for entry in page.get("CommonPrefixes", []):
+                yield entry["Prefix"].removeprefix(self.prefix + prefix).rstrip("/")
+
+    def _pages(self, prefix: str, **how: str) -> Iterator[Any]:
+        token: dict[str, str] = {}
+        while True:
+            prefixed = self.prefix + prefix
+            page = self._call("list_objects_v2", "", Prefix=prefixed, **how, **token)
+            yield page
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -314,6 +332,12 @@ class LocalStorage:
         for key in keys:
             if key.startswith(prefix) and (info := self.stat(key)):
                 yield info
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below one, ordered; see `Storage.folders`."""
+        folder = self._path(prefix)
+        if folder.is_dir():
+            yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
 
     def check(self) -> None:
         """Raises ConfigError if there is no such folder."""

@@ -6,9 +6,13 @@ time both may find each other, never neither: whoever lists last sees both. So i
 conditional writes, which many servers answer wrongly when two come within milliseconds.
 
 A claim is written anew while its publisher lives. One that stays as it is has a dead publisher: the
-next one, once alone, deletes it, and the files that it names and no release does. Times are
-compared as the server tells them, so no clock of a worker matters. A publisher that stood still for
-so long that it may have been taken for dead gives up by itself: it never takes its claim again.
+next one, once alone, deletes it, and what its publisher wrote and no release has. That is listed
+beside the claim, in `publishing/<id>.files.json`, before it is written, and only once: there may be
+a file per image. A list without a claim is that of a publisher that failed, and is cleared, too.
+
+Times are compared as the server tells them, so no clock of a worker matters. A publisher that stood
+still for so long that it may have been taken for dead gives up by itself: it never takes its claim
+again.
 """
 
 import json
@@ -19,11 +23,13 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from lae_tasks.errors import ConflictError, LaeError, TransientError
 from lae_tasks.releases.manifest import list_versions, read_release, version_number
-from lae_tasks.storage import MissingObjectError, ObjectInfo, Storage
+from lae_tasks.storage import MissingObjectError, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +40,8 @@ DEAD_AFTER_S = 60.0
 #: How long one waits for other publishers, all attempts together.
 WAIT_S = 1800.0
 _PAUSE_S = (0.2, 1.0)
+_CLAIM, _LIST = ".json", ".files.json"
+_THREADS = 8
 
 
 class Claim:
@@ -44,24 +52,27 @@ class Claim:
     """
 
     def __init__(self, store: Storage, dead_after_s: float) -> None:
-        self.key = f"{PREFIX}{uuid.uuid4().hex}.json"
+        name = f"{PREFIX}{uuid.uuid4().hex}"
+        self.key = f"{name}{_CLAIM}"
         self._store = store
         self._dead_after_s = dead_after_s
-        self._told: dict[str, object] = {"by": socket.gethostname(), "parent": None, "files": []}
+        self._by = socket.gethostname()
+        self._list_key, self._list = f"{name}{_LIST}", b""
         self._lock = threading.Lock()
         self._is_given_back = threading.Event()
         self._is_lost = False
         self._written_at = time.monotonic()
 
     def will_write(self, parent: str | None, keys: Collection[str]) -> None:
-        """Tells which objects are about to be written, for who has to clear them away.
+        """Lists the objects that are about to be written, for who has to clear them away.
 
         Args:
             parent: The newest version that there is; None before the first.
             keys: Of the objects.
         """
-        self._told |= {"parent": parent, "files": sorted(keys)}
-        self.write()
+        told = {"by": self._by, "parent": parent, "files": sorted(keys)}
+        self._list = json.dumps(told).encode()
+        self._store.write(self._list_key, self._list)
         self.require_held()
 
     def write(self) -> None:
@@ -70,7 +81,7 @@ class Claim:
             if self._is_given_back.is_set() or self._has_stood_still():
                 return
             began = time.monotonic()
-            self._store.write(self.key, json.dumps(self._told).encode())
+            self._store.write(self.key, json.dumps({"by": self._by}).encode())
             if not self._has_stood_still():
                 self._written_at = began
 
@@ -79,18 +90,32 @@ class Claim:
         self._is_lost |= time.monotonic() - self._written_at > self._dead_after_s
         return self._is_lost
 
+    def is_held(self) -> bool:
+        """Whether no other can have taken this publisher for dead."""
+        return not self._has_stood_still() and self._store.stat(self.key) is not None
+
     def require_held(self) -> None:
         """Raises ConflictError if others may have taken this publisher for dead."""
-        if self._has_stood_still() or self._store.stat(self.key) is None:
+        if not self.is_held():
             raise ConflictError(
                 f"{self._store.uri}/{self.key}: stood still for {self._dead_after_s:g} s, or was "
                 "cleared away; another one may publish by now"
             )
 
-    def give_back(self) -> None:
-        """Ends the claim."""
+    def give_back(self, is_done: bool) -> None:
+        """Ends the claim.
+
+        Args:
+            is_done: Whether a release has all that was listed. Else the list stays, so that the
+                next one clears up.
+        """
         with self._lock:
             self._is_given_back.set()
+            if self._list and is_done:
+                self._store.delete(self._list_key)
+            elif self._list:
+                # Who took this one for dead took the list away, and some was written since.
+                self._store.write(self._list_key, self._list)
             self._store.delete(self.key)
 
     def keep_alive(self) -> None:
@@ -98,6 +123,8 @@ class Claim:
         while not self._is_given_back.wait(self._dead_after_s / 4):
             # A server that fails now and then is met again when the release is written.
             with suppress(LaeError):
+                # The clock of a machine that slept stood still, too; others did not.
+                self._is_lost |= self._store.stat(self.key) is None
                 self.write()
 
 
@@ -123,15 +150,17 @@ def claim(
         ours.write()
         alive = threading.Thread(target=ours.keep_alive, daemon=True)
         alive.start()
+        is_done = False
         try:
-            dead = _others(store, ours, dead_after_s)
+            dead = _dead(store, ours, dead_after_s)
             if dead is not None:
-                for info in dead:
-                    _clear(store, info, ours)
+                for name in dead:
+                    _clear(store, name, ours)
                 yield ours
+                is_done = True
                 return
         finally:
-            ours.give_back()
+            ours.give_back(is_done)
             alive.join()
         if time.monotonic() > deadline:
             raise TransientError(
@@ -140,34 +169,49 @@ def claim(
         time.sleep(random.uniform(*_PAUSE_S))
 
 
-def _others(store: Storage, ours: Claim, dead_after_s: float) -> list[ObjectInfo] | None:
-    """The claims of dead publishers; None if there is one of somebody who lives."""
+def _dead(store: Storage, ours: Claim, dead_after_s: float) -> list[str] | None:
+    """What dead and failed publishers called their claims and lists, without the endings.
+
+    None if there is a claim of somebody else who lives.
+    """
     infos = {info.key: info for info in store.list(PREFIX)}
     own = infos.pop(ours.key, None)
     if own is None:  # cleared away meanwhile, as this process stood still
         return None
-    dead = [i for i in infos.values() if own.modified_at - i.modified_at > dead_after_s]
-    if len(dead) < len(infos):
+    times = [info.modified_at for key, info in infos.items() if not key.endswith(_LIST)]
+    if any(own.modified_at - at <= dead_after_s for at in times):
         logger.info("%s: another publisher is at work", store.uri)
         return None
-    return dead
+    return sorted({key.removesuffix(_LIST).removesuffix(_CLAIM) for key in infos})
 
 
-def _clear(store: Storage, dead: ObjectInfo, ours: Claim) -> None:
-    """Deletes a dead publisher's claim, and what it wrote and no release has."""
-    try:
-        told = json.loads(store.read(dead.key))
-    except MissingObjectError:
+def _clear(store: Storage, name: str, ours: Claim) -> None:
+    """Deletes what a publisher wrote and no release has; then its claim, and last its list."""
+    told = _read(store, f"{name}{_CLAIM}") | _read(store, f"{name}{_LIST}")
+    if not told:
         return
-    since = version_number(told["parent"]) if told["parent"] else (0, 0, 0)
+    parent = told.get("parent")
+    since = version_number(parent) if parent else (0, 0, 0)
     newer = [version for version in list_versions(store) if version_number(version) > since]
     used = {file.key for version in newer for file in read_release(store, version).files}
-    orphans = [key for key in told["files"] if key not in used]
-    for key in orphans:
+    orphans = [key for key in told.get("files", []) if key not in used]
+
+    def delete(key: str) -> None:
         ours.require_held()  # else somebody may be writing the same content by now
         store.delete(key)
-    ours.require_held()
-    store.delete(dead.key)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(delete, orphans))
+    delete(f"{name}{_CLAIM}")
+    delete(f"{name}{_LIST}")
     logger.warning(
-        "a publisher on %s died; cleared away %d objects of it", told["by"], len(orphans)
+        "a publisher on %s died or failed; cleared away %d objects of it", told["by"], len(orphans)
     )
+
+
+def _read(store: Storage, key: str) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(store.read(key))
+        return told
+    except MissingObjectError:
+        return {}

@@ -68,11 +68,18 @@ def yank(store: Storage, version: str, reason: str) -> Yanked:
         ConfigError: If it is the only one that is left, or the store cannot be written.
     """
     version = read_release(store, version).version
-    if latest_version(store) == version and not _instead_of(store, version):
+    was_yanked = read_yanked(store, version) is not None
+    if not _instead_of(store, version):
         raise ConfigError(f"{version} is the only release that is not yanked; publish another one")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     store.write(_yanked_key(version), (json.dumps({"reason": reason, "at": at}) + "\n").encode())
-    _leave(store, version)
+    # Who yanks the others meanwhile looks again, too, after the mark: one of them sees all marks.
+    if not was_yanked and not _instead_of(store, version):
+        store.delete(_yanked_key(version))
+        raise ConfigError(
+            f"{version} is not yanked: all others were meanwhile; look at `lae releases`"
+        )
+    _leave_yanked(store)
     return Yanked(version, reason, at)
 
 
@@ -85,14 +92,21 @@ def _instead_of(store: Storage, version: str) -> str | None:
     return among[-1] if among else None
 
 
-def _leave(store: Storage, version: str) -> None:
-    """Points LATEST to another version, if it names this one, which was yanked."""
+def _leave_yanked(store: Storage) -> None:
+    """Points LATEST to another version, if it names one that is yanked.
+
+    Whoever has written LATEST, or a mark, calls this: of two at the same time one sees both.
+    """
 
     def left(text: str) -> str | None:
-        other = _instead_of(store, version) if text.split("\n")[0] == version else None
+        version = text.split("\n")[0]
+        if not version or read_yanked(store, version) is None:
+            return None
+        other = _instead_of(store, version)
         return _pointing(other, [version, *_named(text)]) if other else None
 
-    _replace(store, left)
+    while _replace(store, left):
+        pass
 
 
 def roll_back(store: Storage, version: str) -> str:
@@ -106,14 +120,20 @@ def roll_back(store: Storage, version: str) -> str:
         ConfigError: If it is yanked, or is the latest already.
     """
     version = read_release(store, version).version
-    if yanked := read_yanked(store, version):
-        raise ConfigError(f"{version} is yanked ({yanked.reason}); choose another one")
+    _require_not_yanked(store, version)
     before = latest_version(store)
     if before == version:
         raise ConfigError(f"{version} is the latest already")
     published = list_versions(store)
     _replace(store, lambda text: _pointing(version, [*published, *_named(text)]))
+    _leave_yanked(store)
+    _require_not_yanked(store, version)
     return before or ""
+
+
+def _require_not_yanked(store: Storage, version: str) -> None:
+    if yanked := read_yanked(store, version):
+        raise ConfigError(f"{version} is yanked ({yanked.reason}); choose another one")
 
 
 def _pointing(version: str, instead_of: Iterable[str]) -> str:
@@ -139,23 +159,23 @@ def move_latest(store: Storage, version: str) -> None:
         newer = (version_number(version) > version_number(each) for each in _named(text))
         return f"{version}\n" if all(newer) else None
 
-    _replace(store, moved)
-    # Who yanks it meanwhile looks at LATEST after the mark is written: one of the two sees both.
-    if read_yanked(store, version):
-        _leave(store, version)
+    if _replace(store, moved):
+        _leave_yanked(store)
 
 
-def _replace(store: Storage, change: Callable[[str], str | None]) -> None:
-    """Writes LATEST anew, by what it says; not if None comes back."""
+def _replace(store: Storage, change: Callable[[str], str | None]) -> bool:
+    """Writes LATEST anew, by what it says; not if None comes back. Whether it did."""
     for _ in range(_ATTEMPTS):
         info = store.stat(LATEST_KEY)
         text = change(store.read(LATEST_KEY).decode() if info else "")
         if text is None:
-            return
+            return False
         try:
             if info is None:
-                return store.write(LATEST_KEY, text.encode(), if_absent=True)
-            return store.write(LATEST_KEY, text.encode(), if_match=info.etag)
+                store.write(LATEST_KEY, text.encode(), if_absent=True)
+            else:
+                store.write(LATEST_KEY, text.encode(), if_match=info.etag)
+            return True
         except ConflictError:
             logger.info("LATEST was moved by somebody else; reading it again")
     raise TransientError(f"{store.uri}/{LATEST_KEY} was moved {_ATTEMPTS} times; try again")

@@ -4,12 +4,14 @@ One publishes at a time (`releases/claims.py`). What is written, and in which or
 publisher may die at any point:
 
 1. The files, under names made from their content. Nobody sees them yet; done twice, they are
-   the same. What a dead publisher left is cleared away by the next one.
+   the same. What a dead publisher left is cleared away by the next one, but for the report of its
+   validation, which stays as every other does.
 2. `releases/<version>/manifest.json`, only if it is not there. Now the version exists.
 3. Readable copies below `releases/<version>/`, for people who browse the bucket.
 4. `releases/LATEST`. It never goes back by itself.
 
-A publisher that finds its own digest already published does what is left of 3 and 4.
+A publisher that finds its own digest already published does what is left of 3 and 4. One that stood
+still as it wrote the manifest looks whether the version can stay.
 """
 
 import logging
@@ -41,6 +43,7 @@ from lae_tasks.releases.manifest import (
     ReleaseFile,
     ReleaseManifest,
     folder,
+    list_releases,
     list_versions,
     read_release,
     release_digest,
@@ -54,7 +57,7 @@ from lae_tasks.releases.splits import count_splits, splits_before, with_splits
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
-from lae_tasks.storage import Storage
+from lae_tasks.storage import MissingObjectError, Storage
 from lae_tasks.tables import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,8 @@ logger = logging.getLogger(__name__)
 STAGE = "release"
 
 _ATTEMPTS = 20
-#: What holds images, or has a file for each, has no second copy to browse.
-_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face"}
+#: What holds images, or has a file for each or for each scene, has no second copy to browse.
+_NOT_TO_BROWSE = {"images", "labels", "dota", "webdataset", "hugging_face", "stac"}
 _THREADS = 8
 _CONFIG_SECTIONS = ("tile", "segment", "classify", "route", "release")
 
@@ -82,6 +85,14 @@ class ReleaseResult:
     manifest: ReleaseManifest
 
 
+class _LateError(ConflictError):
+    """A version was made when others may have taken its publisher for dead."""
+
+    def __init__(self, manifest: ReleaseManifest) -> None:
+        super().__init__(f"{manifest.version} was written late")
+        self.manifest = manifest
+
+
 def publish(read_state: Callable[[], State], config: Config, store: Storage) -> ReleaseResult:
     """Publishes the current truth as a new version, unless it is published already.
 
@@ -98,10 +109,17 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
             it has now do not belong together.
         TransientError: If others publish for too long.
     """
+    late: ReleaseManifest | None = None
     for _ in range(_ATTEMPTS):
         try:
             with claim(store) as held, tempfile.TemporaryDirectory() as folder:
+                if late and _stays(store, late):
+                    _finish(store, late)
+                    return ReleaseResult(late.version, late.digest, True, late)
                 return _publish(read_state, config, store, held, Path(folder))
+        except _LateError as error:
+            late = error.manifest
+            logger.info("%s; looking whether it can stay", error)
         except ConflictError as error:
             logger.info("another publisher was first (%s); reading again", error)
     raise TransientError(f"{store.uri}: other publishers won {_ATTEMPTS} times; publish again")
@@ -154,7 +172,10 @@ def _publish(
     held.require_held()
     if list_versions(store) != published:
         raise ConflictError(f"{store.uri}: another version was published meanwhile")
-    _write_once(store, f"{folder(manifest.version)}manifest.json", encode_manifest(manifest))
+    _write_once(store, _manifest_key(manifest), encode_manifest(manifest))
+    if not held.is_held():
+        _stays(store, manifest)  # what cannot stay goes at once
+        raise _LateError(manifest)
     logger.info("published %s (%s)", manifest.version, manifest.reason)
     _finish(store, manifest)
     return ReleaseResult(manifest.version, digest, True, manifest)
@@ -298,6 +319,33 @@ def _write_once(store: Storage, key: str, content: bytes) -> None:
         # The client repeats a write whose answer was lost; then the object there is our own.
         if store.read(key) != content:
             raise
+
+
+def _manifest_key(manifest: ReleaseManifest) -> str:
+    return f"{folder(manifest.version)}manifest.json"
+
+
+def _stays(store: Storage, late: ReleaseManifest) -> bool:
+    """Whether a version that was written late may stay; if not, it is taken back.
+
+    Just before, others may have cleared its files away, or made another version of the same parent.
+    They have not seen this one then, so nothing of theirs goes by it.
+    """
+    try:
+        if store.read(_manifest_key(late)) != encode_manifest(late):
+            return False
+    except MissingObjectError:
+        return False
+    others = [each for each in list_releases(store) if each.version != late.version]
+    is_used = any(each.parent == late.version for each in others)
+    has_rival = any(each.parent == late.parent for each in others)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        is_whole = all(pool.map(store.stat, {file.key for file in late.files}))
+    if is_whole and (is_used or not has_rival):
+        return True
+    logger.warning("%s was written late, and is taken back", late.version)
+    store.delete(_manifest_key(late))
+    return False
 
 
 def _finish(store: Storage, manifest: ReleaseManifest) -> None:

@@ -79,6 +79,15 @@ def test_a_listing_is_ordered_and_limited_to_its_prefix(storage: Storage) -> Non
     assert isinstance(one, ObjectInfo)
 
 
+def test_folders_are_named_without_what_is_in_them(storage: Storage) -> None:
+    for key in ("b/2/x", "b/1/deep/x", "b/1/y", "b/file", "bc/3/x", "b/ü 4/x"):
+        storage.write(key, b"1")
+    assert list(storage.folders("b/")) == ["1", "2", "ü 4"]
+    assert list(storage.folders("b/1/")) == ["deep"]
+    assert list(storage.folders("nothing/")) == []
+    assert list(storage.folders("b/file/")) == []
+
+
 def test_a_listing_goes_on_past_a_page(s3: S3Server) -> None:
     storage = s3_storage(s3)
     client = s3.client()
@@ -92,8 +101,10 @@ def test_a_listing_goes_on_past_a_page(s3: S3Server) -> None:
 
     for index in range(5):
         storage.write(f"{index}", b"1")
+        storage.write(f"in/{index}/x", b"1")
     paged = S3Storage(storage.bucket, "a/prefix", SmallPages())
-    assert [info.key for info in paged.list()] == ["0", "1", "2", "3", "4"]
+    assert [info.key for info in paged.list()][:5] == ["0", "1", "2", "3", "4"]
+    assert list(paged.folders("in/")) == ["0", "1", "2", "3", "4"]
 
 
 def test_a_missing_object_is_said_to_be_missing(storage: Storage, tmp_path: Path) -> None:

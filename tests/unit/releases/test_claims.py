@@ -1,6 +1,7 @@
 """Publishers that come at the same time, and publishers that die."""
 
 import json
+import os
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 
 from lae_tasks.errors import ConflictError, TransientError
 from lae_tasks.releases.claims import PREFIX, claim
-from lae_tasks.storage import open_storage
+from lae_tasks.storage import LocalStorage, open_storage
 
 
 @pytest.fixture
@@ -90,21 +91,94 @@ def test_a_living_publisher_is_left_alone_however_long_it_takes(store):
     assert held.key not in claims(store)
 
 
-def die(store, files=(), parent=None):
-    """Leaves a claim as a publisher does that is killed."""
-    told = {"by": "worker-1", "parent": parent, "files": list(files)}
-    store.write(f"{PREFIX}dead.json", json.dumps(told).encode())
+def die(store, files):
+    """Leaves a claim and a list as a publisher does that is killed."""
+    told = {"by": "worker-1", "parent": None, "files": files}
+    at = time.time() - 120
+    for name, content in (("dead.json", {"by": "worker-1"}), ("dead.files.json", told)):
+        store.write(f"{PREFIX}{name}", json.dumps(content).encode())
+        os.utime(store.root / PREFIX / name, (at, at))
 
 
 def test_what_a_dead_publisher_wrote_is_cleared_away(store, caplog):
     for key in ("files/aa/mine", "files/aa/another"):
         store.write(key, b"x")
     die(store, ["files/aa/mine", "files/aa/never-written"])
-    time.sleep(3.2)
-    with claim(store, dead_after_s=3) as held:
+    with claim(store) as held:
         assert claims(store) == [held.key]
     assert [info.key for info in store.list("files/")] == ["files/aa/another"]
     assert "a publisher on worker-1 died" in caplog.text
+
+
+def test_what_is_written_is_listed_once_beside_a_small_claim(store):
+    keys = [f"files/aa/{number:05d}" for number in range(20_000)]
+    with claim(store) as held:
+        held.will_write("v1.0.0", keys)
+        held.write()
+        (told,) = (key for key in claims(store) if key != held.key)
+        listed = json.loads(store.read(told))
+        assert (listed["parent"], listed["files"]) == ("v1.0.0", keys)
+        assert store.stat(held.key).size_bytes < 200
+    assert claims(store) == []
+
+
+def test_a_list_whose_claim_is_gone_is_cleared_at_once(store):
+    store.write("files/aa/mine", b"x")
+    die(store, ["files/aa/mine"])
+    store.delete(f"{PREFIX}dead.json")
+    with claim(store) as held:
+        assert claims(store) == [held.key]
+    assert not list(store.list("files/"))
+
+
+def test_what_a_publisher_wrote_that_failed_is_cleared_at_once(store):
+    with pytest.raises(RuntimeError), claim(store) as held:
+        held.will_write(None, ["files/aa/mine"])
+        store.write("files/aa/mine", b"x")
+        raise RuntimeError
+    assert claims(store) == [held.key.replace(".json", ".files.json")]
+    with claim(store) as held:
+        assert claims(store) == [held.key]
+    assert not list(store.list("files/"))
+
+
+def test_what_was_written_after_others_cleared_up_is_cleared_too(store):
+    with pytest.raises(ConflictError), claim(store) as held:
+        held.will_write(None, ["files/aa/mine"])
+        for key in claims(store):
+            store.delete(key)
+        store.write("files/aa/mine", b"x")
+        held.require_held()
+    with claim(store):
+        assert not list(store.list("files/"))
+
+
+class Dying(LocalStorage):
+    """A folder whose user dies just before they delete a certain object."""
+
+    def __init__(self, root, key):
+        super().__init__(root)
+        self.key = key
+
+    def delete(self, key):
+        if key == self.key:
+            raise KeyboardInterrupt
+        super().delete(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["files/aa/0", "files/aa/2", f"{PREFIX}dead.json", f"{PREFIX}dead.files.json"]
+)
+def test_who_clears_up_may_die_at_any_point(store, key):
+    files = [f"files/aa/{number}" for number in range(3)]
+    for each in files:
+        store.write(each, b"x")
+    die(store, files)
+    with pytest.raises(KeyboardInterrupt), claim(Dying(store.root, key)):
+        pass
+    with claim(store) as held:
+        assert claims(store) == [held.key]
+    assert not list(store.list("files/"))
 
 
 def test_who_stood_still_does_not_publish_and_does_not_take_the_claim_again(store, monkeypatch):
@@ -115,7 +189,7 @@ def test_who_stood_still_does_not_publish_and_does_not_take_the_claim_again(stor
         monkeypatch.setattr(time, "monotonic", lambda: began + 60)
         store.delete(held.key)
         held.write()
-        assert claims(store) == []
+        assert held.key not in claims(store)
         with pytest.raises(ConflictError, match="stood still"):
             held.require_held()
         monkeypatch.undo()
@@ -130,12 +204,19 @@ def test_whose_claim_was_cleared_away_does_not_publish(store):
             held.require_held()
 
 
+def test_a_claim_that_was_cleared_away_is_not_taken_again(store):
+    with claim(store, dead_after_s=2) as held:
+        store.delete(held.key)
+        time.sleep(0.7)
+        assert store.stat(held.key) is None
+        with pytest.raises(ConflictError, match="cleared away"):
+            held.require_held()
+
+
 def test_who_is_not_alone_clears_nothing_away(store):
     store.write("files/aa/mine", b"x")
-    with claim(store, dead_after_s=60) as lives:
+    with claim(store):
         die(store, ["files/aa/mine"])
-        time.sleep(3.2)
-        lives.write()
-        with pytest.raises(TransientError), claim(store, dead_after_s=3, wait_s=0):
+        with pytest.raises(TransientError), claim(store, wait_s=0):
             pass
     assert [info.key for info in store.list("files/")] == ["files/aa/mine"]

@@ -122,14 +122,15 @@ def test_publishing_again_after_a_rollback_moves_nothing(own):
 
 
 class Interfering(LocalStorage):
-    """A folder in which somebody else does something just before LATEST is written."""
+    """A folder in which somebody else does something just before an object is written."""
 
-    def __init__(self, root, *others):
+    def __init__(self, root, *others, before=LATEST_KEY):
         super().__init__(root)
         self.others = list(others)
+        self.before = before
 
     def write(self, key, data, **conditions):
-        if key == LATEST_KEY and self.others:
+        if key == self.before and self.others:
             self.others.pop(0)(LocalStorage(self.root))
         super().write(key, data, **conditions)
 
@@ -156,6 +157,42 @@ def test_a_rollback_knows_what_was_published_meanwhile(store, published):
     both = Interfering(store.root, lambda other: add(other, published, "v1.2.0"))
     roll_back(both, "v1.0.0")
     assert said(store) == "v1.0.0\nrolled back from v1.2.0\n"
+
+
+def test_a_version_that_is_yanked_while_it_is_rolled_back_to_is_not_the_latest(store):
+    both = Interfering(store.root, lambda other: yank(other, "v1.0.1", "wrong masks"))
+    with pytest.raises(ConfigError, match=r"v1\.0\.1 is yanked \(wrong masks\); choose"):
+        roll_back(both, "v1.0.1")
+    assert said(store) == "v1.0.0\nrolled back from v1.1.0\n"
+
+
+def test_a_yank_does_not_leave_to_a_version_that_is_yanked_meanwhile(store):
+    def mark(other):
+        other.write("releases/v1.0.2/YANKED.json", b'{"reason": "r", "at": "t"}')
+
+    yank(Interfering(store.root, mark), "v1.1.0", "wrong masks")
+    assert said(store) == "v1.0.1\nrolled back from v1.1.0\n"
+
+
+def test_of_the_last_two_versions_one_stays_though_both_are_yanked_at_once(store):
+    yank(store, "v1.0.0", "wrong masks")
+    yank(store, "v1.0.1", "wrong masks")
+    both = Interfering(
+        store.root,
+        lambda other: yank(other, "v1.1.0", "these too"),
+        before="releases/v1.0.2/YANKED.json",
+    )
+    with pytest.raises(ConfigError, match=r"v1\.0\.2 is not yanked: all others were meanwhile"):
+        yank(both, "v1.0.2", "and these")
+    assert read_yanked(store, "v1.0.2") is None
+    assert said(store) == "v1.0.2\nrolled back from v1.1.0\n"
+
+
+def test_a_yanked_version_gets_another_reason(store):
+    for version in ("v1.0.0", "v1.0.1", "v1.0.2"):
+        yank(store, version, "wrong masks")
+    yank(store, "v1.0.0", "wrong names")
+    assert read_yanked(store, "v1.0.0").reason == "wrong names"
 
 
 def test_a_latest_that_moves_and_moves_is_given_up(store):

@@ -225,7 +225,8 @@ def test_a_publisher_may_die_anywhere(key, is_committed, world):
     assert (result.version, result.new) == ("v1.0.0", not is_committed)
     assert latest_version(world.store) == "v1.0.0"
     assert_whole(world, read_release(world.store))
-    paths = {file.path for file in result.manifest.files if not file.path.startswith("images/")}
+    not_copied = ("images/", "stac/")
+    paths = {file.path for file in result.manifest.files if not file.path.startswith(not_copied)}
     pages = ("index", "images", "scenes", "categories", "annotations", "gates")
     docs = {f"data_docs/{name}.html" for name in pages}
     readable = {found.removeprefix("releases/v1.0.0/") for found in keys(world, "releases/v")}
@@ -291,7 +292,7 @@ def test_who_comes_second_does_not_undo_the_firsts_verdicts(world):
 
 
 def test_what_a_dead_publisher_wrote_and_no_release_has_is_cleared_away(world, monkeypatch):
-    monkeypatch.setattr(Claim, "give_back", lambda self: self._is_given_back.set())
+    monkeypatch.setattr(Claim, "give_back", lambda self, is_done: self._is_given_back.set())
     with pytest.raises(KeyboardInterrupt):
         store = DyingStore(world.store, "releases/v1.0.0/manifest.json")
         publish(lambda: world.state, world.config, store)
@@ -305,6 +306,70 @@ def test_what_a_dead_publisher_wrote_and_no_release_has_is_cleared_away(world, m
     assert not keys(world, "files/")
     monkeypatch.undo()
     publish_world(world)
+    assert_whole(world, read_release(world.store))
+
+
+class StandingStill:
+    """A real store; before its manifest is written, others take this publisher for dead."""
+
+    def __init__(self, store, meanwhile):
+        self._store = store
+        self._meanwhile = [meanwhile]
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def write(self, key, data, **condition):
+        if key.endswith("manifest.json") and self._meanwhile:
+            self._meanwhile.pop()()
+        self._store.write(key, data, **condition)
+
+
+def clear_up(world, prefixes):
+    for prefix in prefixes:
+        for key in keys(world, prefix):
+            world.store.delete(key)
+
+
+def publish_late(world, meanwhile):
+    """Publishes, while something happens just before the version is made."""
+    state = copy.deepcopy(world.state)
+    store = StandingStill(world.store, meanwhile)
+    return publish(lambda: state, world.config, store)
+
+
+def test_who_stood_still_takes_a_version_back_whose_files_were_cleared_away(world):
+    def meanwhile():
+        clear_up(world, ["publishing/", "files/"])
+
+    result = publish_late(world, meanwhile)
+    assert (result.version, result.new) == ("v1.0.0", True)
+    assert_whole(world, read_release(world.store))
+    assert not keys(world, "publishing/")
+
+
+def test_who_stood_still_takes_a_version_back_if_another_one_has_its_parent(world):
+    publish_world(world)
+
+    def meanwhile():
+        clear_up(world, ["publishing/"])
+        world.judge(world.region_ids()[0], VerdictAction.RELABEL, category="windmill")
+        assert publish_world(world).version == "v1.1.0"
+
+    world.judge(world.region_ids()[1], VerdictAction.REJECT)
+    assert publish_late(world, meanwhile).new
+    parents = {release.version: release.parent for release in list_releases(world.store)}
+    assert parents == {"v1.0.0": None, "v1.1.0": "v1.0.0", "v1.1.1": "v1.1.0"}
+    assert keys(world, "releases/v1.0.1/") == set()
+    used = {file.key for release in list_releases(world.store) for file in release.files}
+    assert keys(world, "files/") <= used
+
+
+def test_who_stood_still_leaves_a_version_that_is_whole(world):
+    result = publish_late(world, lambda: clear_up(world, ["publishing/"]))
+    assert (result.version, result.new) == ("v1.0.0", True)
+    assert latest_version(world.store) == "v1.0.0"
+    assert [release.version for release in list_releases(world.store)] == ["v1.0.0"]
     assert_whole(world, read_release(world.store))
 
 
