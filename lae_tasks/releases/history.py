@@ -154,7 +154,7 @@ def read_history(store: Storage, region_id: str, most: int = VERSIONS) -> Histor
 
 
 def _in_version(store: Storage, manifest: ReleaseManifest, region_id: str) -> InVersion | None:
-    if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
+    if not manifest.has(tables.ANNOTATIONS_PATH):
         return None  # of an older engine
     source = read_whole(store, manifest, tables.ANNOTATIONS_PATH)
     # Without threads: see `lae_tasks.tables`.

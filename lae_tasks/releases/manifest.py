@@ -257,6 +257,10 @@ class ReleaseManifest(Record):
                 return file
         raise ContractError(f"release {self.version} has no file {path}")
 
+    def has(self, path: str) -> bool:
+        """Whether it has a file of that path: one of an older engine may lack some."""
+        return any(file.path == path for file in self.files)
+
 
 def release_digest(sha256_of: Mapping[str, str]) -> str:
     """The digest of a release: sha256 over the sorted paths and digests of its data files."""

@@ -12,6 +12,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -64,15 +65,13 @@ class Release:
 
     def annotations(self) -> Iterator[Annotation]:
         """Its annotations, in the order of their images, some thousands in memory at a time."""
-        file = self.manifest.file(tables.ANNOTATIONS_PATH)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "annotations.parquet"
-            self._store.download(file.key, path)
-            _require_digest(self._store, file, sha256_of(path))
-            # Without threads: see `lae_tasks.tables`.
-            with pq.ParquetFile(path, pre_buffer=False) as table:
-                for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
-                    yield from annotations_of(batch)
+        # Without threads: see `lae_tasks.tables`.
+        with (
+            downloaded(self._store, self.manifest, tables.ANNOTATIONS_PATH) as path,
+            pq.ParquetFile(path, pre_buffer=False) as table,
+        ):
+            for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
+                yield from annotations_of(batch)
 
     def by_image(
         self, split: Split | None = None
@@ -114,7 +113,7 @@ def load_release(uri: str, version: str = "latest") -> Release:
 
 def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
     """A published release as a dataset; None if it is older than the tables."""
-    if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
+    if not manifest.has(tables.ANNOTATIONS_PATH):
         return None
     release = Release(store, manifest)
     annotations = tables.read_annotations(read_whole(store, manifest, tables.ANNOTATIONS_PATH))
@@ -127,6 +126,17 @@ def read_whole(store: Storage, manifest: ReleaseManifest, path: str) -> pa.Buffe
     data = store.read(file.key)
     _require_digest(store, file, hashlib.sha256(data).hexdigest())
     return pa.BufferReader(data)
+
+
+@contextmanager
+def downloaded(store: Storage, manifest: ReleaseManifest, path: str) -> Iterator[Path]:
+    """A file of a release, on this machine for so long. Raises ContractError if it is damaged."""
+    file = manifest.file(path)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "file"
+        store.download(file.key, local)
+        _require_digest(store, file, sha256_of(local))
+        yield local
 
 
 def _require_digest(store: Storage, file: ReleaseFile, sha256: str) -> None:
