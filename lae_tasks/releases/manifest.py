@@ -12,7 +12,8 @@ copies are for people who browse the bucket.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -260,6 +261,18 @@ class ReleaseManifest(Record):
     def has(self, path: str) -> bool:
         """Whether it has a file of that path: one of an older engine may lack some."""
         return any(file.path == path for file in self.files)
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Around reading a file of a release: that its object is missing breaks the release."""
+    try:
+        yield
+    except MissingObjectError as error:
+        raise ContractError(
+            f"{error}, though the manifest names it for {path}; restore it from a backup, and on a "
+            "mirror let everybody read it"
+        ) from error
 
 
 def release_digest(sha256_of: Mapping[str, str]) -> str:

@@ -33,7 +33,7 @@ from lae_tasks.releases.dataset import (
     annotations_of,
     by_image,
 )
-from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, read_release
+from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, named, read_release
 from lae_tasks.releases.marks import read_yanked
 from lae_tasks.storage import Storage, open_storage
 from lae_tasks.tables import sha256_of
@@ -83,7 +83,8 @@ class Release:
 
     def pixels(self, image: ReleaseImage) -> npt.NDArray[np.uint8]:
         """An image's pixels, uint8 (height, width, 3), RGB."""
-        data = self._store.read(image.key)
+        with named(image.path):
+            data = self._store.read(image.key)
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise ContractError(f"{self._store.uri}/{image.key}: is not the image of the release")
         with Image.open(io.BytesIO(data)) as file:
@@ -121,20 +122,22 @@ def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
 
 
 def read_whole(store: Storage, manifest: ReleaseManifest, path: str) -> pa.BufferReader:
-    """A file of a release, in memory. Raises ContractError if it is damaged."""
+    """A file of a release, in memory. Raises ContractError if it is damaged, or not there."""
     file = manifest.file(path)
-    data = store.read(file.key)
+    with named(path):
+        data = store.read(file.key)
     _require_digest(store, file, hashlib.sha256(data).hexdigest())
     return pa.BufferReader(data)
 
 
 @contextmanager
 def downloaded(store: Storage, manifest: ReleaseManifest, path: str) -> Iterator[Path]:
-    """A file of a release, on this machine for so long. Raises ContractError if it is damaged."""
+    """A file of a release, on this machine for so long; raises what `read_whole` does."""
     file = manifest.file(path)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "file"
-        store.download(file.key, local)
+        with named(path):
+            store.download(file.key, local)
         _require_digest(store, file, sha256_of(local))
         yield local
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -20,9 +21,10 @@ import lae_tasks
 from demo.stack.processes import free_port, stop, wait_until
 from demo.stack.settings import HOST
 from lae_tasks.contracts import VerdictAction
-from lae_tasks.errors import ConfigError, ConflictError, TransientError
+from lae_tasks.errors import ConfigError, ConflictError, ContractError, TransientError
 from lae_tasks.http_storage import HttpStorage
 from lae_tasks.releases import NoReleaseError, list_releases, pull, read_release, verify
+from lae_tasks.releases.comparing import compare
 from lae_tasks.releases.marks import yank
 from lae_tasks.storage import MissingObjectError, open_storage
 from tests.release_world import World, publish_world
@@ -221,12 +223,57 @@ def test_a_server_that_refuses_is_told_at_once(status: int, told: str) -> None:
     assert len(seen) == 1
 
 
-def test_what_s3_does_not_show_to_all_counts_as_missing() -> None:
-    handler, _ = answering(200, 403)
+def forbidding(folder: Path, *hidden: str) -> Callable[..., BaseHTTPRequestHandler]:
+    """A bucket that all may read and nobody may list, as S3 shows it: 403 where nothing is.
+
+    Args:
+        folder: What is in it.
+        hidden: Parts of the paths of what is there, and is forbidden.
+    """
+
+    class Handler(Quiet):
+        def send_head(self) -> Any:
+            there = Path(self.translate_path(self.path)).is_file()
+            if there and not any(part in self.path for part in hidden):
+                return super().send_head()
+            self.send_error(403)
+            return None
+
+    return partial(Handler, directory=str(folder))
+
+
+def test_what_s3_forbids_is_forbidden_or_missing(folder: Path, tmp_path: Path) -> None:
+    with serving(forbidding(folder)) as url:
+        storage = HttpStorage(url)
+        assert pull(storage, "latest", tmp_path, formats=["coco"], images=False).yanked is None
+        with pytest.raises(MissingObjectError, match="none: 403, forbidden or missing"):
+            storage.read("none")
+        assert storage.stat("none") is None
+
+
+def test_what_a_manifest_names_is_never_taken_as_missing(folder: Path, tmp_path: Path) -> None:
+    told = r"403, forbidden or missing, though the manifest names it for "
+    with serving(forbidding(folder, "files/", "images/")) as url:
+        release = lae_tasks.load_release(url)
+        with pytest.raises(ContractError, match=told + r"tables/images\.parquet; restore it"):
+            list(release.by_image())
+        with pytest.raises(ContractError, match=told + r"tables/annotations\.parquet"):
+            next(release.annotations())
+        image = lae_tasks.load_release(str(folder)).images[0]
+        with pytest.raises(ContractError, match=told + image.path):
+            release.pixels(image)
+        with pytest.raises(ContractError, match=told):
+            pull(HttpStorage(url), "latest", tmp_path)
+        with pytest.raises(ContractError, match=told):
+            compare(HttpStorage(url), "v1.0.0", "v1.0.1")
+
+
+def test_a_server_that_wants_a_login_never_means_that_nothing_is_there() -> None:
+    handler, _ = answering(200, 401)
     with serving(handler) as url:
         storage = HttpStorage(url)
         storage.read("there")
-        with pytest.raises(MissingObjectError, match="or not everybody may read it"):
+        with pytest.raises(ConfigError, match="401 Unauthorized; check the mirror's address"):
             storage.read("none")
 
 
