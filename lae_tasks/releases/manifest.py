@@ -270,8 +270,8 @@ def named(path: str) -> Iterator[None]:
         yield
     except MissingObjectError as error:
         raise ContractError(
-            f"{error}, though the manifest names it for {path}; restore it from a backup, and on a "
-            "mirror let everybody read it"
+            f"{error}, though the manifest names it for {path}; restore it from a backup; on a "
+            "mirror let everybody read it; to a folder that was pulled, pull it"
         ) from error
 
 

@@ -123,9 +123,9 @@ def _pulled_before(dest: Path) -> set[str]:
         raise ConfigError(f"{dest} is a file; give a folder")
     if not dest.is_dir() or not any(dest.iterdir()):
         return set()
-    whole, part = dest / MANIFEST_NAME, part_of(dest / MANIFEST_NAME)
-    if not whole.exists() and not part.exists():
+    if not was_pulled_to(dest):
         raise ConfigError(f"{dest} has files but no release; give an empty or a new folder")
+    whole, part = dest / MANIFEST_NAME, part_of(dest / MANIFEST_NAME)
     files = list(_read_manifest(whole).files) if whole.exists() else []
     try:
         files += _read_manifest(part).files if part.exists() else ()
@@ -139,6 +139,11 @@ def _pulled_before(dest: Path) -> set[str]:
 def encode_manifest(manifest: ReleaseManifest) -> bytes:
     """A manifest's bytes."""
     return (manifest.model_dump_json(indent=1) + "\n").encode()
+
+
+def was_pulled_to(dest: Path) -> bool:
+    """Whether a folder holds a release, or a pull to it did not end."""
+    return (dest / MANIFEST_NAME).exists() or part_of(dest / MANIFEST_NAME).exists()
 
 
 def read_local(dest: Path) -> ReleaseManifest:

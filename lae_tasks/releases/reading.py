@@ -1,8 +1,8 @@
-"""Reads a release without pulling it: typed records, as they are asked for.
+"""Reads a release where it lies, or was pulled to: typed records, as they are asked for.
 
 import lae_tasks
 
-release = lae_tasks.load_release("s3://my-bucket/lae", "v1.4.0")
+release = lae_tasks.load_release("s3://my-bucket/lae", "v1.4.0")  # or "my-dataset", a pulled folder
 for image, annotations in release.by_image(split="train"):
     pixels = release.pixels(image)
 """
@@ -33,9 +33,17 @@ from lae_tasks.releases.dataset import (
     annotations_of,
     by_image,
 )
-from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, named, read_release
+from lae_tasks.releases.manifest import (
+    NoReleaseError,
+    ReleaseFile,
+    ReleaseManifest,
+    named,
+    read_release,
+    version_number,
+)
 from lae_tasks.releases.marks import read_yanked
-from lae_tasks.storage import Storage, open_storage
+from lae_tasks.releases.pull import read_local, was_pulled_to
+from lae_tasks.storage import LocalStorage, Storage, open_storage
 from lae_tasks.tables import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -98,18 +106,31 @@ def load_release(uri: str, version: str = "latest") -> Release:
     """Opens a release where it lies; nothing of it is fetched but what is asked for.
 
     Args:
-        uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder.
-        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log.
+        uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder. Or a
+            folder that a release was pulled to.
+        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log; a
+            pulled one does not know.
 
     Raises:
         NoReleaseError: If there is no such release.
-        ContractError: What is read of it is not what was published.
+        ContractError: What is read of it is not what was published, or was not pulled.
     """
     store = open_storage(uri)
+    if isinstance(store, LocalStorage) and was_pulled_to(store.root):
+        return _pulled(store, version)
     manifest = read_release(store, version)
     if yanked := read_yanked(store, manifest.version):
         logger.warning("%s was yanked at %s: %s", yanked.version, yanked.at, yanked.reason)
     return Release(store, manifest)
+
+
+def _pulled(store: LocalStorage, version: str) -> Release:
+    manifest = read_local(store.root)
+    if version != "latest" and version_number(version) != version_number(manifest.version):
+        raise NoReleaseError(f"{store.uri} has {manifest.version}, not {version}; pull that one")
+    # Its files lie by their paths there.
+    files = tuple(file.model_copy(update={"key": file.path}) for file in manifest.files)
+    return Release(store, manifest.model_copy(update={"files": files}))
 
 
 def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
@@ -146,5 +167,5 @@ def _require_digest(store: Storage, file: ReleaseFile, sha256: str) -> None:
     if sha256 != file.sha256:
         raise ContractError(
             f"{store.uri}/{file.key}: is damaged, {file.path} had another digest when it was "
-            "published: restore it from a backup"
+            "published: restore it from a backup, or pull it again"
         )
