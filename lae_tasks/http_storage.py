@@ -28,7 +28,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError
+from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError, UnlistableError
 from lae_tasks.imagery.ranges import RangeFile
 from lae_tasks.storage import MissingObjectError, ObjectInfo
 
@@ -95,10 +95,10 @@ class HttpStorage:
         weakref.finalize(self, self._http.close)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Raises ConfigError: a web server tells nobody what there is."""
-        raise ConfigError(
-            f"{self.uri}/{prefix}: a mirror cannot be listed; name a version, such as v1.0.0 or "
-            "latest, or use the store itself"
+        """Raises UnlistableError: a web server tells nobody what there is."""
+        raise UnlistableError(
+            f"{self.uri}/{prefix}: a mirror cannot be listed; set `store` to the bucket or folder "
+            "that it is a copy of"
         )
 
     def check(self) -> None:

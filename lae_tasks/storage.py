@@ -65,7 +65,7 @@ class Storage(Protocol):
     uri: str
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, ordered by key."""
+        """All objects whose key starts with `prefix`, ordered by key; or UnlistableError."""
 
     def check(self) -> None:
         """Raises ConfigError if there is no such bucket or folder."""

@@ -24,7 +24,7 @@ from lae_tasks.contracts import (
     Tile,
     Verdict,
 )
-from lae_tasks.errors import LaeError
+from lae_tasks.errors import LaeError, UnlistableError
 from lae_tasks.formats import tables
 from lae_tasks.releases.manifest import ReleaseManifest, list_versions, read_release
 from lae_tasks.releases.reading import read_whole
@@ -124,15 +124,21 @@ def read_history(store: Storage, region_id: str, most: int = VERSIONS) -> Histor
     """Gathers what a store knows of a region.
 
     Args:
-        store: The store itself: a mirror cannot be searched.
+        store: The store itself.
         region_id: As the tables of a release, its COCO file and its diff have it.
         most: Of so many versions, the newest ones.
 
     Raises:
         UnknownRegionError: If nothing has that id.
+        UnlistableError: If the store is a mirror: what nights and stewards said is searched for.
         ContractError: If a table is damaged.
     """
-    published = list_versions(store)
+    try:
+        published = list_versions(store)
+    except UnlistableError as error:
+        raise UnlistableError(
+            f"{error}: it is searched for what nights and stewards said of {region_id}"
+        ) from error
     looked_at = published[::-1][:most]
     manifests = (read_release(store, version) for version in looked_at)
     versions = [found for each in manifests if (found := _in_version(store, each, region_id))]
