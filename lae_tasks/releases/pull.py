@@ -24,6 +24,8 @@ from lae_tasks.storage import Storage
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
+#: What Ultralytics keeps of `labels/` once it has trained on them.
+LABELS_CACHE = "labels.cache"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def pull(
         for path in before - {file.path for file in files}:
             (dest / path).unlink(missing_ok=True)
             part_of(dest / path).unlink(missing_ok=True)
+        # An older Ultralytics looks at sizes only, and would not see that labels are others now.
+        (dest / LABELS_CACHE).unlink(missing_ok=True)
         part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
         write_choice(dest, choice)
         (dest / MANIFEST_NAME).unlink(missing_ok=True)
@@ -185,7 +189,7 @@ def verify(dest: Path) -> list[Problem]:
         elif (found := sha256(path)) != file.sha256:
             detail = f"sha256 {found[:12]}…, the manifest says {file.sha256[:12]}…"
             problems.append(Problem(file.path, "changed", detail))
-    known = {file.path for file in manifest.files} | {MANIFEST_NAME, CHOICE_NAME}
+    known = {file.path for file in manifest.files} | {MANIFEST_NAME, CHOICE_NAME, LABELS_CACHE}
     for name in sorted(_local_paths(dest) - known):
         problems.append(Problem(name, "extra", "the manifest does not list it"))
     digest = release_digest({f.path: f.sha256 for f in manifest.files if f.is_data})

@@ -7,6 +7,7 @@ import pytest
 import shapely
 
 from lae_tasks.formats import yolo
+from lae_tasks.releases.pull import LABELS_CACHE
 from tests.format_world import (
     NAMES,
     DatasetMaker,
@@ -68,6 +69,7 @@ def of_images(dataset, split):
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_ultralytics_reads_each_split_for_each_task(dataset, ultralytics, root, split, task):
     found, wanted = labels(ultralytics, root, split, task), of_images(dataset, split)
+    assert (root / LABELS_CACHE).exists()
     assert found.keys() == wanted.keys()
     for name, (image, annotations) in wanted.items():
         read = found[name]
