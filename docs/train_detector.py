@@ -4,12 +4,14 @@ lae pull latest my-dataset --format coco
 python docs/train_detector.py my-dataset
 
 It learns from the release's `train` split, tells the AP on `val` after some epochs, and at the end
-on `test`. Only torch, torchvision and pycocotools are needed: a pulled release is plain files.
+on `test`, as far as a small release has them. Only torch, torchvision and pycocotools are needed: a
+pulled release is plain files.
 """
 
 import argparse
 import contextlib
 import io
+import sys
 import time
 from collections import OrderedDict
 from itertools import pairwise
@@ -61,6 +63,20 @@ class Split(Dataset[tuple[Tensor, Target]]):
             image, boxes = turned(image, boxes)
         labels = [self.class_of[thing["category_id"]] for thing in things]
         return image, {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+
+
+def splits_of(release: Path) -> dict[str, Split]:
+    """The splits that the release has; ends the program if there is nothing to learn from."""
+    if not (release / "coco").is_dir() or not (release / "images").is_dir():
+        sys.exit(f"{release} lacks coco/ or images/: lae pull latest {release} --format coco")
+    splits = {
+        name: Split(release, name, augment=name == "train")
+        for name in ("train", "val", "test")
+        if (release / "coco" / f"instances_{name}.json").exists()
+    }
+    if "train" not in splits or not splits["train"].coco.anns:
+        sys.exit(f"{release} has no object in its split train: there is nothing to learn from")
+    return splits
 
 
 def turned(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,8 +180,10 @@ def train(
     model: FCOS, splits: dict[str, Split], epochs: int, batch: int, device: torch.device
 ) -> None:
     """Trains the model, and tells how it goes."""
+    images = splits["train"]
+    batch = min(batch, len(images))
     loader = DataLoader(
-        splits["train"], batch, shuffle=True, drop_last=True, collate_fn=lambda rows: list(rows)
+        images, batch, shuffle=True, drop_last=True, collate_fn=lambda rows: list(rows)
     )
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
     steps = epochs * len(loader)
@@ -186,7 +204,7 @@ def train(
             total += loss.item()
         minutes = (time.monotonic() - started) / 60
         told = f"epoch {epoch:2} of {epochs}  loss {total / len(loader):.3f}  {minutes:.1f} min"
-        if epoch % 5 == 0:
+        if epoch % 5 == 0 and "val" in splits:
             ap, ap50 = precision(model, splits["val"], device)
             told += f"  val AP {ap:.3f}  AP50 {ap50:.3f}"
         print(told, flush=True)
@@ -204,16 +222,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    splits = {
-        name: Split(options.release, name, augment=name == "train")
-        for name in ("train", "val", "test")
-    }
+    splits = splits_of(options.release)
     model = detector(len(splits["train"].class_of), options.side).to(device)
-    print(", ".join(f"{len(split)} images in {name}" for name, split in splits.items()))
+    for name in ("train", "val", "test"):
+        count = len(splits.get(name, ()))
+        print(f"{count} images in {name}" if count else f"no image in {name}: no AP of it")
     train(model, splits, options.epochs, options.batch, device)
-    for name in ("val", "test"):
-        ap, ap50 = precision(model, splits[name], device)
-        print(f"{name}: AP {ap:.3f}, AP50 {ap50:.3f}")
+    for name, split in splits.items():
+        if name != "train":
+            ap, ap50 = precision(model, split, device)
+            print(f"{name}: AP {ap:.3f}, AP50 {ap50:.3f}")
     if options.save:
         torch.save(model.state_dict(), options.save)
 

@@ -12,6 +12,10 @@ class ConfigError(LaeError):
     """A setting, a model file or a credential is wrong. Retrying cannot help."""
 
 
+class UnlistableError(ConfigError):
+    """A mirror does not tell which objects it has."""
+
+
 class ContractError(LaeError):
     """Two stages disagree: a table, a manifest or a count is not what was promised.
 

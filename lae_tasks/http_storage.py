@@ -1,6 +1,11 @@
 """A public copy of a store behind a web server: to be read, not to be written or listed.
 
 Any server will do that gives the objects by their keys; one that answers ranges saves traffic.
+
+S3 answers 403, forbidden, where nothing is, to all who may not list the bucket. So once the server
+has given something, a 403 is a MissingObjectError that says "forbidden or missing": who may do
+without the object goes on, as who asks whether a version was yanked; who was told of it by a
+manifest fails.
 """
 
 import hashlib
@@ -23,7 +28,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError
+from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError, UnlistableError
 from lae_tasks.imagery.ranges import RangeFile
 from lae_tasks.storage import MissingObjectError, ObjectInfo
 
@@ -35,7 +40,7 @@ _CONNECT_S, _READ_S = 10.0, 30.0
 _SLOWEST_BYTES_PER_S = 20_000
 
 _GONE = {404, 410}
-_DENIED = {401, 403}
+_LOGIN, _FORBIDDEN = 401, 403
 _LATER = {408, 425, 429}
 
 
@@ -90,14 +95,14 @@ class HttpStorage:
         weakref.finalize(self, self._http.close)
 
     def list(self, prefix: str = "") -> NoReturn:
-        """Raises ConfigError: a web server tells nobody what there is."""
-        raise ConfigError(
-            f"{self.uri}/{prefix}: a mirror cannot be listed; name a version, such as v1.0.0 or "
-            "latest, or use the store itself"
+        """Raises UnlistableError: a web server tells nobody what there is."""
+        raise UnlistableError(
+            f"{self.uri}/{prefix}: a mirror cannot be listed; set `store` to the bucket or folder "
+            "that it is a copy of"
         )
 
     def folders(self, prefix: str) -> NoReturn:
-        """Raises ConfigError, as `list` does."""
+        """Raises UnlistableError, as `list` does."""
         self.list(prefix)
 
     def check(self) -> None:
@@ -244,10 +249,9 @@ class HttpStorage:
             self._has_answered = True
         elif status in _GONE:
             raise MissingObjectError(f"{place}: no such object")
-        elif status in _DENIED and self._has_answered:
-            # S3 says so of what is not there to all who may not list the bucket.
-            raise MissingObjectError(f"{place}: no such object, or not everybody may read it")
-        elif status in _DENIED:
+        elif status == _FORBIDDEN and self._has_answered:
+            raise MissingObjectError(f"{place}: 403, forbidden or missing")
+        elif status in (_LOGIN, _FORBIDDEN):
             raise ConfigError(
                 f"{place}: {status} {answer.reason_phrase}; check the mirror's address, and that "
                 "everybody may read it"

@@ -65,7 +65,7 @@ class Storage(Protocol):
     uri: str
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, ordered by key."""
+        """All objects whose key starts with `prefix`, ordered by key; or UnlistableError."""
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders right below one, without what is in them; ordered.

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from lae_tasks.config_file import load_config
+from lae_tasks.errors import ConfigError
 
 if TYPE_CHECKING:
     from lae_tasks.storage import Storage
@@ -51,11 +52,19 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def open_store(config: Path | None, store: str | None) -> "Storage":
-    """The store that a command names, for which it needs no settings; else that of the settings."""
+def open_store(config: Path | None, store: str | None, to_write: bool = False) -> "Storage":
+    """The store that a command names, for which it needs no settings; else that of the settings.
+
+    Raises ConfigError at once if the command is to write to a mirror.
+    """
     from lae_tasks.storage import open_storage
 
-    return open_storage(store or load_config(config).store)
+    uri = store or load_config(config).store
+    if to_write and uri.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{uri}: a mirror can only be read; give the bucket or folder that it is a copy of"
+        )
+    return open_storage(uri)
 
 
 @contextmanager

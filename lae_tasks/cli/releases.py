@@ -80,7 +80,7 @@ def yank(
     from lae_tasks.releases.manifest import latest_version
     from lae_tasks.releases.marks import yank as mark
 
-    storage = open_store(config, store)
+    storage = open_store(config, store, to_write=True)
     told = mark(storage, version, reason)
     out.print(f"{told.version} is yanked; latest is {latest_version(storage)}")
 
@@ -91,6 +91,6 @@ def rollback(version: Version, config: ConfigFile = None, store: StoreUri = None
     from lae_tasks.releases.manifest import latest_version
     from lae_tasks.releases.marks import roll_back
 
-    storage = open_store(config, store)
+    storage = open_store(config, store, to_write=True)
     before = roll_back(storage, version)
     out.print(f"latest is {latest_version(storage)}; it was {before}")

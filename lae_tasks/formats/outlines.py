@@ -228,12 +228,16 @@ def _assembled(
     outers, holes = np.flatnonzero(is_outer), np.flatnonzero(~is_outer)
     polygon_of = np.cumsum(is_outer) - 1
     first = np.searchsorted(object_of[outers], object_of[holes])
-    several = np.searchsorted(object_of[outers], object_of[holes], "right") - first
+    several = np.searchsorted(object_of[outers], object_of[holes], "right") > first + 1
     polygon_of[holes] = first
-    for hole, begin, count in zip(holes, first, several, strict=True):
-        if count > 1:
-            around = [points[offsets[o] : offsets[o + 1]] for o in outers[begin : begin + count]]
-            polygon_of[hole] = begin + _around(points[offsets[hole] : offsets[hole + 1]], around)
+    if several.any():
+        unsure = holes[several]
+        among = outers[np.isin(object_of[outers], object_of[unsure])]
+        # Objects side by side, so that one search does for all, and none finds another one's ring.
+        beside = np.repeat(object_of * (points[:, 0].max() + 1), np.diff(offsets))
+        apart = np.split(points + np.outer(beside, (1, 0)), offsets[1:-1])
+        found = _around([apart[n] for n in unsure], [apart[n] for n in among])
+        polygon_of[unsure] = polygon_of[among[found]]
     order = np.lexsort([~is_outer, polygon_of])
     sizes = np.diff(offsets)[order]
     rings = np.concatenate([[0], np.cumsum(sizes)])
@@ -242,10 +246,12 @@ def _assembled(
     return Outlines(points[moved] + least, rings, polygons, object_of[outers])
 
 
-def _around(hole: Ints, rings: Sequence[Ints]) -> int:
-    """Which ring a hole lies in: the smallest of those that do not leave it out."""
-    corner = hole[np.lexsort(hole.T[::-1])[0]]  # the upper one of those most to the left
+def _around(holes: Sequence[Ints], rings: Sequence[Ints]) -> Ints:
+    """Which ring each hole lies in: the smallest of those that do not leave it out."""
+    # The pixel at the left of a hole's upper corner of those most to the left is one of the mask.
+    corners = [hole[np.lexsort(hole.T[::-1])[0]] for hole in holes]
     polygons = shapely.polygons([shapely.linearrings(ring) for ring in rings])
-    # The pixel at the left of that corner is one of the mask.
-    inside = np.flatnonzero(shapely.contains_xy(polygons, corner[0] - 0.5, corner[1] + 0.5))
-    return int(min(inside, key=lambda each: float(shapely.area(polygons[each]))))
+    pixels = shapely.STRtree(shapely.points(np.add(corners, (-0.5, 0.5))))
+    around, inside = pixels.query(polygons, predicate="contains")
+    order = np.lexsort([shapely.area(polygons[around]), inside])
+    return np.asarray(around[order[_begins(inside[order])]])

@@ -17,19 +17,20 @@ See https://github.com/webdataset/webdataset for the layout.
 """
 
 import json
+import tarfile
+from collections import Counter
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from webdataset import ShardWriter
-
 from lae_tasks.formats.coco import xywh
 from lae_tasks.formats.writing import Source
-from lae_tasks.releases.dataset import SPLITS, Annotation, ReleaseImage
+from lae_tasks.releases.dataset import Annotation, ReleaseImage, Split
 
 PATH = "webdataset"
 
-#: What the files in a shard may come to.
+#: About how large a shard may be, unless a single image is larger.
 SHARD_BYTES = 500_000_000
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -43,34 +44,32 @@ class Writer:
         numbers = {each.name: each.category_id for each in source.dataset.categories}
         told = json.dumps(numbers, indent=1, ensure_ascii=False)
         (folder / "categories.json").write_text(f"{told}\n", encoding="utf-8", newline="\n")
-        used = {image.split for image in source.dataset.images}
-        begin = str(folder).replace("%", "%%")
-        self._shards = {
-            split: ShardWriter(
-                f"{begin}/{split}-%06d.tar",
-                maxcount=10**9,
-                maxsize=10**15,  # it looks only after it has written
-                verbose=0,
-                encoder=False,
-                mtime=0,
-            )
-            for split in SPLITS
-            if split in used
-        }
+        self._folder = folder
+        self._shards: dict[Split, tarfile.TarFile] = {}
+        self._count: Counter[Split] = Counter()
 
     def add(self, image: ReleaseImage, annotations: Sequence[Annotation]) -> None:
         """Takes an image, unless it is in no split."""
-        if image.split:
-            shards = self._shards[image.split]
-            sample = {"png": self._read(image), "json": _encode(_told(image, annotations)).encode()}
-            if shards.count and shards.size + sum(map(len, sample.values())) > SHARD_BYTES:
-                shards.next_stream()
-            shards.write({"__key__": image.tile_id, **sample})
+        if not image.split:
+            return
+        told = _encode(_told(image, annotations)).encode()
+        sample = {"json": told, "png": self._read(image)}
+        shard = self._shards.get(image.split)
+        if shard is None or shard.offset + sum(map(len, sample.values())) > SHARD_BYTES:
+            if shard:
+                shard.close()
+            path = self._folder / f"{image.split}-{self._count[image.split]:06d}.tar"
+            shard = self._shards[image.split] = tarfile.TarFile(path, "w")
+            self._count[image.split] += 1
+        for ending, data in sample.items():
+            entry = tarfile.TarInfo(f"{image.tile_id}.{ending}")  # of 1970, and of nobody
+            entry.size = len(data)
+            shard.addfile(entry, BytesIO(data))
 
     def close(self) -> None:
         """Ends the shards."""
-        for shards in self._shards.values():
-            shards.close()
+        for shard in self._shards.values():
+            shard.close()
 
 
 def _told(image: ReleaseImage, annotations: Sequence[Annotation]) -> dict[str, Any]:

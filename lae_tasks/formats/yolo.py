@@ -19,9 +19,11 @@ See https://docs.ultralytics.com/datasets/segment/ for the format.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import shapely
 import yaml
 from scipy.spatial import KDTree
 
@@ -79,10 +81,22 @@ class Writer:
         size = (image.width_px, image.height_px)
         lines = []
         for annotation, parts in zip(annotations, rings, strict=True):
-            shares = (joined(parts) / size).ravel().tolist()
+            shares = (joined(_outermost(parts)) / size).ravel().tolist()
             corners = " ".join(["%.6g"] * len(shares)) % tuple(shares)
             lines.append(f"{self._class_of[annotation.category_id]} {corners}\n")
         return lines
+
+
+def _outermost(rings: Sequence[Ints]) -> Sequence[Ints]:
+    """Without islands: where holes are filled, they are in what is filled already."""
+    if len(rings) == 1:
+        return rings
+    # A ring begins with its upper corner of those most to the left: at its right is a pixel.
+    pixels = shapely.STRtree(shapely.points([ring[0] + 0.5 for ring in rings]))
+    polygons = shapely.polygons([shapely.linearrings(ring) for ring in rings])
+    around, inside = pixels.query(polygons, predicate="contains")
+    islands = {*inside[around != inside].tolist()}
+    return [ring for number, ring in enumerate(rings) if number not in islands]
 
 
 def joined(rings: Sequence[Ints]) -> Ints:
@@ -90,11 +104,43 @@ def joined(rings: Sequence[Ints]) -> Ints:
 
     Rings and their sum are without the first corner at their end.
     """
-    whole = rings[0]
-    for ring in rings[1:]:
-        distances, nearest = KDTree(whole).query(ring)
-        there = int(np.argmin(distances))
-        here = int(nearest[there])
-        around = np.roll(ring, -there, axis=0)
-        whole = np.concatenate([whole[: here + 1], around, around[:1], whole[here:]])
-    return whole
+    if len(rings) == 1:
+        return rings[0]
+    points = np.concatenate(rings)
+    begins = np.cumsum([0, *map(len, rings)])
+    following = np.arange(1, len(points) + 1)
+    following[begins[1:] - 1] = begins[:-1]
+    after: list[int] = following.tolist()
+    links = _links(points, begins)
+    for there, here in links:
+        # To a copy of the corner there, round its ring to that corner itself, and back to a copy of
+        # the corner here.
+        after += [after[there], after[here]]
+        after[here], after[there] = len(after) - 2, len(after) - 1
+    order = [0]
+    while len(order) < len(after):
+        order.append(after[order[-1]])
+    return np.asarray(np.concatenate([points, points[np.ravel(links)]])[order])
+
+
+def _links(points: Ints, begins: Ints) -> list[tuple[int, int]]:
+    """Of each ring but the first, the corner that is nearest to those before, and its neighbour.
+
+    A tree of all that is before would be another one for each ring. So it goes by groups of two,
+    four, eight … rings: the second half of each looks for neighbours in the first. In one of these
+    groups or another, each ring meets each one before it.
+    """
+    distances = np.full(len(points), np.inf)
+    neighbours = np.zeros(len(points), dtype=np.int64)
+    rings, half = len(begins) - 1, 1
+    while half < rings:
+        for first in range(0, rings - half, 2 * half):
+            begin, middle = begins[first], begins[first + half]
+            second = slice(middle, begins[min(first + 2 * half, rings)])
+            found, place = KDTree(points[begin:middle]).query(points[second])
+            nearer = found < distances[second]
+            distances[second][nearer] = found[nearer]
+            neighbours[second][nearer] = begin + place[nearer]
+        half *= 2
+    theres = [a + int(np.argmin(distances[a:b])) for a, b in pairwise(begins[1:].tolist())]
+    return [(there, int(neighbours[there])) for there in theres]

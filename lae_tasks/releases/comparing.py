@@ -1,14 +1,15 @@
 """What differs between any two versions, and which verdict or rule each difference comes from."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import ijson
 
 from lae_tasks.errors import ContractError
 from lae_tasks.releases.dataset import Dataset
 from lae_tasks.releases.diff import DIFF_PATH, OBJECTS, Diff, diff_datasets
 from lae_tasks.releases.manifest import ReleaseManifest, read_release, version_number
-from lae_tasks.releases.reading import read_dataset
+from lae_tasks.releases.reading import downloaded, read_dataset
 from lae_tasks.storage import Storage
 
 
@@ -53,17 +54,20 @@ def _dataset(store: Storage, manifest: ReleaseManifest) -> Dataset:
 def _causes(store: Storage, one: ReleaseManifest, other: ReleaseManifest) -> dict[str, str]:
     """By region, what was said last of it by the versions between the two, the later one with them.
 
-    Each version has said in its `diff.json` why it differs from the one before.
+    Each version has said in its `diff.json` why it differs from the one before; unless an older
+    engine made it. Of millions of entries, one at a time is in memory.
     """
     first, last = sorted((one, other), key=lambda each: version_number(each.version))
     causes: dict[str, str] = {}
     for manifest in _back_to(store, last, first):
-        file = manifest.file(DIFF_PATH)
-        told = json.loads(store.read(file.key))
-        for kind in OBJECTS:
-            for entry in told.get(kind, ()):
-                if cause := entry.get("cause"):
-                    causes.setdefault(entry["region_id"], cause)
+        if not manifest.has(DIFF_PATH):
+            continue
+        with downloaded(store, manifest, DIFF_PATH) as path, path.open("rb") as file:
+            for kind in OBJECTS:
+                file.seek(0)
+                for entry in ijson.items(file, f"{kind}.item"):
+                    if cause := entry.get("cause"):
+                        causes.setdefault(entry["region_id"], cause)
     return causes
 
 

@@ -263,7 +263,6 @@ def _masks(rles: pa.ChunkedArray, frame: pd.DataFrame) -> npt.NDArray[np.float64
 
 def _annotation_rules(dataset: Dataset) -> Sequence[Rule]:
     gx = _gx()
-    images = [image.image_id for image in dataset.images]
     names = [category.name for category in dataset.categories]
     return [
         ("ids are unique", gx.ExpectColumnValuesToBeUnique(column="annotation_id")),
@@ -271,7 +270,8 @@ def _annotation_rules(dataset: Dataset) -> Sequence[Rule]:
             "an object is on an image once",
             gx.ExpectCompoundColumnsToBeUnique(column_list=["image_id", "region_id"]),
         ),
-        ("has its image", gx.ExpectColumnValuesToBeInSet(column="image_id", value_set=images)),
+        # Not by a set of all images, which the report would print.
+        ("has its image", gx.ExpectColumnValuesToNotBeNull(column="image_width")),
         ("has its region", gx.ExpectColumnValuesToNotBeNull(column="region_id")),
         ("is named", gx.ExpectColumnValuesToNotBeNull(column="category")),
         (

@@ -16,8 +16,8 @@ from tenacity import (
 )
 
 from lae_tasks.errors import ConfigError, ContractError, TransientError
-from lae_tasks.releases.manifest import ReleaseFile
-from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.releases.manifest import ReleaseFile, named
+from lae_tasks.storage import Storage
 
 PART = ".part"
 
@@ -128,11 +128,8 @@ class _Fetching:
         path = self._dest / file.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            attempts(self._whole, file, path)
-        except MissingObjectError as error:
-            raise ContractError(
-                f"{error}, though the manifest names it for {file.path}; restore it from a backup"
-            ) from error
+            with named(file.path):
+                attempts(self._whole, file, path)
         except OSError as error:
             raise ConfigError(
                 f"{path}: {error.strerror}; make room for it, or give another folder"

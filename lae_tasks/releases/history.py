@@ -4,7 +4,9 @@ Tables are read by columns, night by night and version by version; nothing is re
 rows that are asked for.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -24,9 +26,10 @@ from lae_tasks.contracts import (
     Tile,
     Verdict,
 )
-from lae_tasks.errors import LaeError
+from lae_tasks.errors import ContractError, LaeError, UnlistableError
 from lae_tasks.formats import tables
-from lae_tasks.releases.manifest import ReleaseManifest, list_versions, read_release
+from lae_tasks.releases.dataset import ANNOTATION_SCHEMA
+from lae_tasks.releases.manifest import ReleaseManifest, list_versions, named, read_release
 from lae_tasks.releases.reading import read_whole
 from lae_tasks.review.verdicts import fold_verdicts
 from lae_tasks.runner import iter_manifests, read_manifest
@@ -37,7 +40,9 @@ from lae_tasks.tables import R, read_columns
 #: So many versions are looked at, the newest ones.
 VERSIONS = 50
 
-_RELEASED = ("region_id", "image_id", "category", "bbox_scene_xyxy_px", "score", "source")
+_RELEASED = ("region_id", "category", "bbox_scene_xyxy_px", "score", "source")
+#: Of the annotations' columns; none before it is a list, which would count otherwise.
+_IMAGE_ID = ANNOTATION_SCHEMA.get_field_index("image_id")
 
 
 class UnknownRegionError(LaeError):
@@ -124,24 +129,31 @@ def read_history(store: Storage, region_id: str, most: int = VERSIONS) -> Histor
     """Gathers what a store knows of a region.
 
     Args:
-        store: The store itself: a mirror cannot be searched.
+        store: The store itself.
         region_id: As the tables of a release, its COCO file and its diff have it.
         most: Of so many versions, the newest ones.
 
     Raises:
         UnknownRegionError: If nothing has that id.
+        UnlistableError: If the store is a mirror: what nights and stewards said is searched for.
         ContractError: If a table is damaged.
     """
-    published = list_versions(store)
+    try:
+        published = list_versions(store)
+    except UnlistableError as error:
+        raise UnlistableError(
+            f"{error}: it is searched for what nights and stewards said of {region_id}"
+        ) from error
     looked_at = published[::-1][:most]
-    manifests = (read_release(store, version) for version in looked_at)
-    versions = [found for each in manifests if (found := _in_version(store, each, region_id))]
     verdicts = sorted(
         _of_region(store, iter_manifests(store, "collect"), Verdict, region_id),
         key=lambda verdict: (verdict.decided_at, verdict.verdict_id),
     )
     items = list(_of_region(store, iter_manifests(store, "review"), ReviewItem, region_id))
     origin = _origin(store, region_id) or (_drawn(store, verdicts[0]) if verdicts else None)
+    region = origin.region if origin else None
+    scenes = [told.scene_id for told in (region, *verdicts, *items) if told]
+    versions = _versions(store, looked_at, region_id, scenes[0] if scenes else None)
     if not (versions or verdicts or items or origin):
         raise UnknownRegionError(
             f"{store.uri} knows no region {region_id!r}; give a region_id as tables and COCO files "
@@ -153,20 +165,59 @@ def read_history(store: Storage, region_id: str, most: int = VERSIONS) -> Histor
     )
 
 
-def _in_version(store: Storage, manifest: ReleaseManifest, region_id: str) -> InVersion | None:
-    if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
-        return None  # of an older engine
-    source = read_whole(store, manifest, tables.ANNOTATIONS_PATH)
-    # Without threads: see `lae_tasks.tables`.
-    with pq.ParquetFile(source, pre_buffer=False) as file:
-        table = file.read(list(_RELEASED), use_threads=False)
-    rows = table.filter(pc.equal(table["region_id"], region_id)).to_pylist()
-    if not rows:
-        return None
-    first = rows[0]
-    x0, y0, x1, y1 = first["bbox_scene_xyxy_px"]
-    told = (first["category"], (x0, y0, x1, y1), first["score"], first["source"])
-    return InVersion(manifest.version, *told, images=len(rows))
+def _versions(
+    store: Storage, looked_at: Sequence[str], region_id: str, scene_id: str | None
+) -> list[InVersion]:
+    """Those of some versions, newest first, that have a region; of a scene, if that is known."""
+    found = []
+    for version in looked_at:
+        manifest = read_release(store, version)
+        if scene_id and manifest.split_of and scene_id not in manifest.split_of:
+            break  # neither this version nor one before it has the scene
+        if rows := _rows_in(store, manifest, region_id, scene_id):
+            first = rows[0]
+            x0, y0, x1, y1 = first["bbox_scene_xyxy_px"]
+            told = (first["category"], (x0, y0, x1, y1), first["score"], first["source"])
+            found.append(InVersion(version, *told, images=len(rows)))
+    return found
+
+
+def _rows_in(
+    store: Storage, manifest: ReleaseManifest, region_id: str, scene_id: str | None
+) -> list[dict[str, Any]]:
+    """The annotations of a region in a version.
+
+    Only those of its scene's images are looked at, and of others only the ids are read: a table may
+    have a million rows. So its digest is not checked.
+    """
+    if not manifest.has(tables.ANNOTATIONS_PATH):
+        return []  # of an older engine
+    least, most = -math.inf, math.inf
+    if scene_id:
+        images = tables.read(read_whole(store, manifest, tables.IMAGES_PATH))
+        ids = pc.min_max(_matches(images, "scene_id", scene_id)["image_id"]).as_py()
+        if ids["min"] is None:
+            return []
+        least, most = ids["min"], ids["max"]
+    file = manifest.file(tables.ANNOTATIONS_PATH)
+    rows = []
+    with named(file.path), closing(store.open(file.key)) as source:
+        try:
+            # Without threads: see `lae_tasks.tables`.
+            with pq.ParquetFile(source, pre_buffer=False) as table:
+                for number in range(table.num_row_groups):
+                    shown = table.metadata.row_group(number).column(_IMAGE_ID).statistics
+                    if shown.max < least or shown.min > most:
+                        continue
+                    ids = table.read_row_group(number, ["region_id"], use_threads=False)
+                    if _matches(ids, "region_id", region_id).num_rows:
+                        group = table.read_row_group(number, [*_RELEASED], use_threads=False)
+                        rows += _matches(group, "region_id", region_id).to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ContractError(
+                f"{store.uri}/{file.key}: is damaged ({error}): restore it from a backup"
+            ) from error
+    return rows
 
 
 def _origin(store: Storage, region_id: str) -> Origin | None:

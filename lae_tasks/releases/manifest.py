@@ -12,15 +12,16 @@ copies are for people who browse the bucket.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from lae_tasks.contracts import Record, Score, first_problem
-from lae_tasks.errors import ConfigError, ContractError, LaeError
+from lae_tasks.errors import ContractError, LaeError, UnlistableError
 from lae_tasks.storage import MissingObjectError, Storage
 
 RELEASE_SCHEMA_VERSION = 2
@@ -259,6 +260,22 @@ class ReleaseManifest(Record):
                 return file
         raise ContractError(f"release {self.version} has no file {path}")
 
+    def has(self, path: str) -> bool:
+        """Whether it has a file of that path: one of an older engine may lack some."""
+        return any(file.path == path for file in self.files)
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Around reading a file of a release: that its object is missing breaks the release."""
+    try:
+        yield
+    except MissingObjectError as error:
+        raise ContractError(
+            f"{error}, though the manifest names it for {path}; restore it from a backup; on a "
+            "mirror let everybody read it; to a folder that was pulled, pull it"
+        ) from error
+
 
 def release_digest(sha256_of: Mapping[str, str]) -> str:
     """The digest of a release: sha256 over the sorted paths and digests of its data files."""
@@ -291,8 +308,23 @@ def list_versions(store: Storage) -> list[str]:
 
 
 def list_releases(store: Storage) -> list[ReleaseManifest]:
-    """The manifests of all published releases, oldest first."""
-    return [read_release(store, version) for version in list_versions(store)]
+    """The manifests of all published releases, oldest first.
+
+    Of a mirror, which cannot be listed, those that LATEST names and that lead to them: each has
+    the one before it as its parent. Raises ConfigError if there is no LATEST.
+    """
+    try:
+        return [read_release(store, version) for version in list_versions(store)]
+    except UnlistableError:
+        store.check()
+    found: dict[str, ReleaseManifest] = {}
+    wanted = re.findall(r"v\S+", store.read(LATEST_KEY).decode())
+    for version in wanted:  # which grows meanwhile
+        with suppress(NoReleaseError):  # it was not copied
+            found[version] = read_release(store, version)
+            parent = found[version].parent
+            wanted += [parent] if parent and parent not in wanted else []
+    return sorted(found.values(), key=lambda each: version_number(each.version))
 
 
 def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
@@ -309,7 +341,10 @@ def read_release(store: Storage, version: str = "latest") -> ReleaseManifest:
     if version == "latest":
         version = latest_version(store) or ""
         if not version:
-            raise NoReleaseError(f"{store.uri} has no release yet; `lae run` publishes one")
+            raise NoReleaseError(
+                f"{store.uri} has no release yet: there is no {LATEST_KEY}; correct the address, "
+                "or let `lae run` publish one"
+            )
     else:
         version = "v{}.{}.{}".format(*version_number(version))
     key = f"{folder(version)}manifest.json"
@@ -327,7 +362,7 @@ def _known(store: Storage) -> str:
     """The newest versions, for a message; nothing of a mirror, which cannot be listed."""
     try:
         return f"; there are: {', '.join(list_versions(store)[-5:]) or 'none'}"
-    except ConfigError:
+    except UnlistableError:
         return "; `latest` is the newest one"
 
 

@@ -24,6 +24,8 @@ from lae_tasks.storage import Storage
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
+#: What Ultralytics keeps of `labels/` once it has trained on them.
+LABELS_CACHE = "labels.cache"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def pull(
         for path in before - {file.path for file in files}:
             (dest / path).unlink(missing_ok=True)
             part_of(dest / path).unlink(missing_ok=True)
+        # An older Ultralytics looks at sizes only, and would not see that labels are others now.
+        (dest / LABELS_CACHE).unlink(missing_ok=True)
         part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
         write_choice(dest, choice)
         (dest / MANIFEST_NAME).unlink(missing_ok=True)
@@ -123,9 +127,9 @@ def _pulled_before(dest: Path) -> set[str]:
         raise ConfigError(f"{dest} is a file; give a folder")
     if not dest.is_dir() or not any(dest.iterdir()):
         return set()
-    whole, part = dest / MANIFEST_NAME, part_of(dest / MANIFEST_NAME)
-    if not whole.exists() and not part.exists():
+    if not was_pulled_to(dest):
         raise ConfigError(f"{dest} has files but no release; give an empty or a new folder")
+    whole, part = dest / MANIFEST_NAME, part_of(dest / MANIFEST_NAME)
     files = list(_read_manifest(whole).files) if whole.exists() else []
     try:
         files += _read_manifest(part).files if part.exists() else ()
@@ -139,6 +143,11 @@ def _pulled_before(dest: Path) -> set[str]:
 def encode_manifest(manifest: ReleaseManifest) -> bytes:
     """A manifest's bytes."""
     return (manifest.model_dump_json(indent=1) + "\n").encode()
+
+
+def was_pulled_to(dest: Path) -> bool:
+    """Whether a folder holds a release, or a pull to it did not end."""
+    return (dest / MANIFEST_NAME).exists() or part_of(dest / MANIFEST_NAME).exists()
 
 
 def read_local(dest: Path) -> ReleaseManifest:
@@ -180,7 +189,7 @@ def verify(dest: Path) -> list[Problem]:
         elif (found := sha256(path)) != file.sha256:
             detail = f"sha256 {found[:12]}…, the manifest says {file.sha256[:12]}…"
             problems.append(Problem(file.path, "changed", detail))
-    known = {file.path for file in manifest.files} | {MANIFEST_NAME, CHOICE_NAME}
+    known = {file.path for file in manifest.files} | {MANIFEST_NAME, CHOICE_NAME, LABELS_CACHE}
     for name in sorted(_local_paths(dest) - known):
         problems.append(Problem(name, "extra", "the manifest does not list it"))
     digest = release_digest({f.path: f.sha256 for f in manifest.files if f.is_data})

@@ -1,8 +1,8 @@
-"""Reads a release without pulling it: typed records, as they are asked for.
+"""Reads a release where it lies, or was pulled to: typed records, as they are asked for.
 
 import lae_tasks
 
-release = lae_tasks.load_release("s3://my-bucket/lae", "v1.4.0")
+release = lae_tasks.load_release("s3://my-bucket/lae", "v1.4.0")  # or "my-dataset", a pulled folder
 for image, annotations in release.by_image(split="train"):
     pixels = release.pixels(image)
 """
@@ -12,6 +12,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -32,9 +33,17 @@ from lae_tasks.releases.dataset import (
     annotations_of,
     by_image,
 )
-from lae_tasks.releases.manifest import ReleaseFile, ReleaseManifest, read_release
+from lae_tasks.releases.manifest import (
+    NoReleaseError,
+    ReleaseFile,
+    ReleaseManifest,
+    named,
+    read_release,
+    version_number,
+)
 from lae_tasks.releases.marks import read_yanked
-from lae_tasks.storage import Storage, open_storage
+from lae_tasks.releases.pull import read_local, was_pulled_to
+from lae_tasks.storage import LocalStorage, Storage, open_storage
 from lae_tasks.tables import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -64,15 +73,13 @@ class Release:
 
     def annotations(self) -> Iterator[Annotation]:
         """Its annotations, in the order of their images, some thousands in memory at a time."""
-        file = self.manifest.file(tables.ANNOTATIONS_PATH)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "annotations.parquet"
-            self._store.download(file.key, path)
-            _require_digest(self._store, file, sha256_of(path))
-            # Without threads: see `lae_tasks.tables`.
-            with pq.ParquetFile(path, pre_buffer=False) as table:
-                for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
-                    yield from annotations_of(batch)
+        # Without threads: see `lae_tasks.tables`.
+        with (
+            downloaded(self._store, self.manifest, tables.ANNOTATIONS_PATH) as path,
+            pq.ParquetFile(path, pre_buffer=False) as table,
+        ):
+            for batch in table.iter_batches(tables.ROWS_AT_ONCE, use_threads=False):
+                yield from annotations_of(batch)
 
     def by_image(
         self, split: Split | None = None
@@ -84,7 +91,8 @@ class Release:
 
     def pixels(self, image: ReleaseImage) -> npt.NDArray[np.uint8]:
         """An image's pixels, uint8 (height, width, 3), RGB."""
-        data = self._store.read(image.key)
+        with named(image.path):
+            data = self._store.read(image.key)
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise ContractError(f"{self._store.uri}/{image.key}: is not the image of the release")
         with Image.open(io.BytesIO(data)) as file:
@@ -98,23 +106,36 @@ def load_release(uri: str, version: str = "latest") -> Release:
     """Opens a release where it lies; nothing of it is fetched but what is asked for.
 
     Args:
-        uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder.
-        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log.
+        uri: The store: `s3://bucket/prefix`, `https://…` of a mirror, or a local folder. Or a
+            folder that a release was pulled to.
+        version: `v1.4.0` or `latest`. One that was yanked is opened, with a warning in the log; a
+            pulled one does not know.
 
     Raises:
         NoReleaseError: If there is no such release.
-        ContractError: What is read of it is not what was published.
+        ContractError: What is read of it is not what was published, or was not pulled.
     """
     store = open_storage(uri)
+    if isinstance(store, LocalStorage) and was_pulled_to(store.root):
+        return _pulled(store, version)
     manifest = read_release(store, version)
     if yanked := read_yanked(store, manifest.version):
         logger.warning("%s was yanked at %s: %s", yanked.version, yanked.at, yanked.reason)
     return Release(store, manifest)
 
 
+def _pulled(store: LocalStorage, version: str) -> Release:
+    manifest = read_local(store.root)
+    if version != "latest" and version_number(version) != version_number(manifest.version):
+        raise NoReleaseError(f"{store.uri} has {manifest.version}, not {version}; pull that one")
+    # Its files lie by their paths there.
+    files = tuple(file.model_copy(update={"key": file.path}) for file in manifest.files)
+    return Release(store, manifest.model_copy(update={"files": files}))
+
+
 def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
     """A published release as a dataset; None if it is older than the tables."""
-    if not any(file.path == tables.ANNOTATIONS_PATH for file in manifest.files):
+    if not manifest.has(tables.ANNOTATIONS_PATH):
         return None
     release = Release(store, manifest)
     annotations = tables.read_annotations(read_whole(store, manifest, tables.ANNOTATIONS_PATH))
@@ -122,16 +143,29 @@ def read_dataset(store: Storage, manifest: ReleaseManifest) -> Dataset | None:
 
 
 def read_whole(store: Storage, manifest: ReleaseManifest, path: str) -> pa.BufferReader:
-    """A file of a release, in memory. Raises ContractError if it is damaged."""
+    """A file of a release, in memory. Raises ContractError if it is damaged, or not there."""
     file = manifest.file(path)
-    data = store.read(file.key)
+    with named(path):
+        data = store.read(file.key)
     _require_digest(store, file, hashlib.sha256(data).hexdigest())
     return pa.BufferReader(data)
+
+
+@contextmanager
+def downloaded(store: Storage, manifest: ReleaseManifest, path: str) -> Iterator[Path]:
+    """A file of a release, on this machine for so long; raises what `read_whole` does."""
+    file = manifest.file(path)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "file"
+        with named(path):
+            store.download(file.key, local)
+        _require_digest(store, file, sha256_of(local))
+        yield local
 
 
 def _require_digest(store: Storage, file: ReleaseFile, sha256: str) -> None:
     if sha256 != file.sha256:
         raise ContractError(
             f"{store.uri}/{file.key}: is damaged, {file.path} had another digest when it was "
-            "published: restore it from a backup"
+            "published: restore it from a backup, or pull it again"
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,18 +12,29 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 import lae_tasks
 from demo.stack.processes import free_port, stop, wait_until
 from demo.stack.settings import HOST
+from lae_tasks.cli.common import app
 from lae_tasks.contracts import VerdictAction
-from lae_tasks.errors import ConfigError, ConflictError, TransientError
+from lae_tasks.errors import (
+    ConfigError,
+    ConflictError,
+    ContractError,
+    LaeError,
+    TransientError,
+    UnlistableError,
+)
 from lae_tasks.http_storage import HttpStorage
 from lae_tasks.releases import NoReleaseError, list_releases, pull, read_release, verify
+from lae_tasks.releases.comparing import compare
 from lae_tasks.releases.marks import yank
 from lae_tasks.storage import MissingObjectError, open_storage
 from tests.release_world import World, publish_world
@@ -141,10 +153,8 @@ def test_nothing_is_written_or_listed(url: str) -> None:
     for write in (lambda: storage.write("k", b"1"), lambda: storage.delete("large")):
         with pytest.raises(ConfigError, match="a mirror can only be read"):
             write()
-    with pytest.raises(ConfigError, match="cannot be listed; name a version"):
+    with pytest.raises(UnlistableError, match="cannot be listed; set `store` to the bucket"):
         storage.list("releases/")
-    with pytest.raises(ConfigError, match="cannot be listed"):
-        list_releases(storage)
 
 
 def test_a_release_is_pulled_from_a_mirror(url: str, tmp_path: Path) -> None:
@@ -165,6 +175,45 @@ def test_a_release_is_read_from_a_mirror(url: str) -> None:
     image, annotations = next(pair for pair in release.by_image() if pair[1])
     assert release.pixels(image).shape == (image.height_px, image.width_px, 3)
     assert {each.image_id for each in annotations} == {image.image_id}
+
+
+def lae(command: str, url: str) -> str:
+    return (
+        CliRunner().invoke(app, [*command.split(), "--store", url], catch_exceptions=False).stdout
+    )
+
+
+def test_the_commands_that_only_read_work_on_a_mirror(url: str, folder: Path) -> None:
+    assert list_releases(open_storage(url)) == list_releases(open_storage(str(folder)))
+    assert lae("releases --json", url) == lae("releases --json", str(folder))
+    assert "1 removed" in lae("diff v1.0.0 v1.0.1", url)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("why region", "searched for what nights and stewards said of region"),
+        ("yank v1.0.1 --reason x", "can only be read; give the bucket or folder"),
+        ("rollback v1.0.0", "can only be read; give the bucket or folder"),
+    ],
+)
+def test_what_a_mirror_cannot_do_is_told(url: str, command: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        lae(command, url)
+
+
+def test_a_mirror_has_the_versions_that_were_copied(folder: Path, tmp_path: Path) -> None:
+    with serving(partial(Quiet, directory=str(tmp_path))) as url:
+        for read in (list_releases, read_release):
+            with pytest.raises(LaeError, match="there is no releases/LATEST"):
+                read(open_storage(url))
+        for version in ("v1.0.1", "v1.0.0"):
+            copied = tmp_path / "releases" / version
+            copied.mkdir(parents=True)
+            shutil.copy(folder / "releases" / version / "manifest.json", copied)
+            latest = "v1.0.1\n" if version == "v1.0.1" else "v1.0.0\nrolled back from v1.0.1\n"
+            (tmp_path / "releases/LATEST").write_text(latest)
+            assert len(list_releases(open_storage(url))) == len([*copied.parent.glob("v*")])
 
 
 def test_publishing_to_a_mirror_is_refused(url: str, tmp_path: Path) -> None:
@@ -221,12 +270,57 @@ def test_a_server_that_refuses_is_told_at_once(status: int, told: str) -> None:
     assert len(seen) == 1
 
 
-def test_what_s3_does_not_show_to_all_counts_as_missing() -> None:
-    handler, _ = answering(200, 403)
+def forbidding(folder: Path, *hidden: str) -> Callable[..., BaseHTTPRequestHandler]:
+    """A bucket that all may read and nobody may list, as S3 shows it: 403 where nothing is.
+
+    Args:
+        folder: What is in it.
+        hidden: Parts of the paths of what is there, and is forbidden.
+    """
+
+    class Handler(Quiet):
+        def send_head(self) -> Any:
+            there = Path(self.translate_path(self.path)).is_file()
+            if there and not any(part in self.path for part in hidden):
+                return super().send_head()
+            self.send_error(403)
+            return None
+
+    return partial(Handler, directory=str(folder))
+
+
+def test_what_s3_forbids_is_forbidden_or_missing(folder: Path, tmp_path: Path) -> None:
+    with serving(forbidding(folder)) as url:
+        storage = HttpStorage(url)
+        assert pull(storage, "latest", tmp_path, formats=["coco"], images=False).yanked is None
+        with pytest.raises(MissingObjectError, match="none: 403, forbidden or missing"):
+            storage.read("none")
+        assert storage.stat("none") is None
+
+
+def test_what_a_manifest_names_is_never_taken_as_missing(folder: Path, tmp_path: Path) -> None:
+    told = r"403, forbidden or missing, though the manifest names it for "
+    with serving(forbidding(folder, "files/", "images/")) as url:
+        release = lae_tasks.load_release(url)
+        with pytest.raises(ContractError, match=told + r"tables/images\.parquet; restore it"):
+            list(release.by_image())
+        with pytest.raises(ContractError, match=told + r"tables/annotations\.parquet"):
+            next(release.annotations())
+        image = lae_tasks.load_release(str(folder)).images[0]
+        with pytest.raises(ContractError, match=told + image.path):
+            release.pixels(image)
+        with pytest.raises(ContractError, match=told):
+            pull(HttpStorage(url), "latest", tmp_path)
+        with pytest.raises(ContractError, match=told):
+            compare(HttpStorage(url), "v1.0.0", "v1.0.1")
+
+
+def test_a_server_that_wants_a_login_never_means_that_nothing_is_there() -> None:
+    handler, _ = answering(200, 401)
     with serving(handler) as url:
         storage = HttpStorage(url)
         storage.read("there")
-        with pytest.raises(MissingObjectError, match="or not everybody may read it"):
+        with pytest.raises(ConfigError, match="401 Unauthorized; check the mirror's address"):
             storage.read("none")
 
 

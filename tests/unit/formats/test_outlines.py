@@ -67,6 +67,18 @@ def test_an_island_in_a_hole_is_a_polygon_of_its_own():
     assert len(around.interiors) == len(island.interiors) == 1
 
 
+def test_many_holes_find_their_polygons():
+    """So many that looking through all polygons for each would take an hour."""
+    mask = np.zeros((150 * 5, 150 * 5), dtype=bool)
+    for row in range(4):
+        for column in range(4):
+            mask[row::5, column::5] = not (row in (1, 2) and column in (1, 2))
+    one, other = traced([mask, mask[:400]])
+    assert (len(one), len(other)) == (150 * 150, 80 * 150)
+    assert {len(polygon.interiors) for polygon in (*one, *other)} == {1}
+    assert shapely.is_valid(one).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
 def test_outer_rings_run_clockwise_on_the_image(size):
     outlines = trace([encode_mask(np.ones(size, dtype=bool))], [size[0]], [(2, 3)], [0])

@@ -1,6 +1,8 @@
 import gc
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import warnings
 
@@ -87,3 +89,8 @@ def test_the_bytes_are_the_same_each_time(dataset, tmp_path):
 def test_nothing_makes_no_shard(tmp_path):
     found = files(pulled(empty_dataset(), "webdataset", tmp_path))
     assert set(found) == {"webdataset/categories.json"}
+
+
+def test_writing_needs_no_torch():
+    code = "import sys, lae_tasks.formats.webdataset; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,13 +7,16 @@ import pytest
 import shapely
 
 from lae_tasks.formats import yolo
+from lae_tasks.releases.pull import LABELS_CACHE
 from tests.format_world import (
     NAMES,
+    DatasetMaker,
     awkward_dataset,
     drawn,
     empty_dataset,
     files,
     iou,
+    mask_of,
     pulled,
 )
 
@@ -66,6 +69,7 @@ def of_images(dataset, split):
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_ultralytics_reads_each_split_for_each_task(dataset, ultralytics, root, split, task):
     found, wanted = labels(ultralytics, root, split, task), of_images(dataset, split)
+    assert (root / LABELS_CACHE).exists()
     assert found.keys() == wanted.keys()
     for name, (image, annotations) in wanted.items():
         read = found[name]
@@ -120,6 +124,27 @@ def test_parts_are_joined_by_lines_that_cover_nothing():
     ring = yolo.joined(squares)
     assert shapely.Polygon(ring).buffer(0.001).buffer(-0.001).area == pytest.approx(12, abs=0.1)
     assert {tuple(corner) for corner in ring} == {tuple(c) for s in squares for c in s}
+
+
+def test_many_parts_are_joined():
+    """So many that a search through all that is before, for each part, would take minutes."""
+    places = np.stack(np.meshgrid(np.arange(0, 600, 4), np.arange(0, 600, 4)), axis=-1)
+    squares = [np.add(place, [[0, 0], [2, 0], [2, 2], [0, 2]]) for place in places.reshape(-1, 2)]
+    ring = yolo.joined(squares)
+    assert shapely.Polygon(ring).area == 4 * len(squares)
+    # Each square's border, and to all but the first of them a line of the gap between, and back.
+    assert shapely.Polygon(ring).length == 8 * len(squares) + 2 * 2 * (len(squares) - 1)
+    assert np.array_equal(ring, yolo.joined(squares))
+
+
+def test_an_island_in_a_hole_is_filled_with_it(ultralytics, tmp_path):
+    mask = mask_of([(4, 4, 60, 60), (-10, 10, 54, 54), (20, 20, 40, 40), (-25, 25, 30, 30)])
+    maker = DatasetMaker()
+    maker.add_scene("s", {"o": (0, mask)}, "train", windows=[(0, 0, 64, 64)])
+    root = pulled(maker.dataset, "yolo", tmp_path)
+    _, *corners = map(float, (root / "labels/s-0.txt").read_text().split())
+    filled = ultralytics.data.utils.polygon2mask((64, 64), [np.array(corners) * 64])
+    assert filled[5:59, 5:59].all()
 
 
 def test_the_bytes_are_the_same_each_time(dataset, tmp_path):

@@ -1,12 +1,17 @@
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
+from lae_tasks import load_release
 from lae_tasks.accounts import Done, Rejection
 from lae_tasks.contracts import Label, Merge, ReviewItem, TileCheck, Verdict, VerdictAction
+from lae_tasks.errors import ContractError
+from lae_tasks.formats import tables
 from lae_tasks.releases.history import UnknownRegionError, read_history
 from lae_tasks.review.verdicts import added_region_id
 from lae_tasks.runner import Work, run
+from lae_tasks.storage import LocalStorage
 from tests.records import make_label
 from tests.release_world import publish_world
 from tests.review_world import commit_night
@@ -96,6 +101,58 @@ def test_only_so_many_versions_are_looked_at(stored):
     found = read_history(stored.store, stored.region_ids()[0], most=1)
     assert [each.version for each in found.versions] == ["v1.0.1"]
     assert (found.looked_at, found.published) == (1, 2)
+
+
+@pytest.fixture
+def grown(world, monkeypatch):
+    """Three versions, the last one with a scene more; with row groups of three annotations."""
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 3)
+    publish_world(world)
+    world.judge(world.region_ids()[0], VerdictAction.REJECT)
+    publish_world(world)
+    world.add_scene(4)
+    publish_world(world)
+    world.place("EPSG:32632", (1.0, 0.0, 5e5, 0.0, -1.0, 5e6))
+    commit_night(world.store, world.state, NIGHT)
+    return world
+
+
+def test_no_more_is_read_than_is_needed(grown, monkeypatch):
+    whole, groups, read_group = [], [], pq.ParquetFile.read_row_group
+
+    class Watched(LocalStorage):
+        def read(self, key):
+            whole.append(key)
+            return super().read(key)
+
+    def reading(table, number, columns, **options):
+        groups.append((number, *columns))
+        return read_group(table, number, columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", reading)
+    release = load_release(grown.store.uri)
+    scene_id = [*grown.state.scenes][-1]
+    images = {image.image_id for image in release.images if image.scene_id == scene_id}
+    annotations = list(release.annotations())
+    of_scene = [each for each in annotations if each.image_id in images]
+    region_id = max(of_scene, key=lambda each: len(grown.tiles_of(each.region_id))).region_id
+    found = read_history(Watched(grown.store.root), region_id)
+    at = [number // 3 for number, each in enumerate(annotations) if each.region_id == region_id]
+    assert [(each.version, each.images) for each in found.versions] == [("v1.1.0", len(at))]
+    with_ids = {number for number, *columns in groups if columns == ["region_id"]}
+    assert with_ids == {n // 3 for n, each in enumerate(annotations) if each in of_scene}
+    assert {number for number, *columns in groups if len(columns) > 1} == {*at} < with_ids
+    # What the versions before have is known by the newest of them, which has no such scene.
+    assert "releases/v1.0.1/manifest.json" in whole
+    assert "releases/v1.0.0/manifest.json" not in whole
+    assert release.manifest.file(tables.ANNOTATIONS_PATH).key not in whole
+
+
+def test_a_damaged_version_is_told(grown):
+    key = load_release(grown.store.uri).manifest.file(tables.ANNOTATIONS_PATH).key
+    grown.store.write(key, grown.store.read(key)[:-9])
+    with pytest.raises(ContractError, match=r"is damaged .*: restore it from a backup"):
+        read_history(grown.store, grown.region_ids()[0])
 
 
 def test_a_region_that_a_stage_rejected_has_the_reason(world):

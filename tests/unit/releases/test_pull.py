@@ -10,6 +10,7 @@ from lae_tasks.errors import ConfigError, ContractError, TransientError
 from lae_tasks.releases import ReleaseFile, fetching, pull, read_release, verify
 from lae_tasks.releases.choice import Choice
 from lae_tasks.releases.marks import yank
+from lae_tasks.releases.pull import LABELS_CACHE
 from lae_tasks.stages.release import publish
 from lae_tasks.storage import LocalStorage, open_storage
 from tests.release_world import World
@@ -165,6 +166,14 @@ def test_verify_finds_what_is_missing_and_what_is_extra(store, tmp_path):
     (tmp_path / "images" / "mine.png").write_bytes(b"")
     found = {(problem.path, problem.kind) for problem in verify(tmp_path)}
     assert found == {("README.md", "missing"), ("images/mine.png", "extra")}
+
+
+def test_what_ultralytics_keeps_of_labels_is_not_extra_and_goes_with_them(store, tmp_path):
+    pull(store, "v1.0.0", tmp_path)
+    (tmp_path / LABELS_CACHE).write_bytes(b"labels of v1.0.0")
+    assert verify(tmp_path) == []
+    pull(store, "v1.0.1", tmp_path)
+    assert not (tmp_path / LABELS_CACHE).exists()
 
 
 def test_verify_finds_a_forged_manifest(store, tmp_path):

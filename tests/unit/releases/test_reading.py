@@ -9,7 +9,7 @@ import lae_tasks
 from lae_tasks.errors import ContractError
 from lae_tasks.formats import tables
 from lae_tasks.formats.writing import Source
-from lae_tasks.releases import NoReleaseError, read_release
+from lae_tasks.releases import NoReleaseError, pull, read_release
 from lae_tasks.releases.dataset import (
     ANNOTATION_SCHEMA,
     Annotation,
@@ -122,6 +122,42 @@ def test_a_yanked_version_is_opened_with_a_warning(own, caplog):
         assert lae_tasks.load_release(own.store.uri, "v1.0.0").manifest.version == "v1.0.0"
     assert "v1.0.0 was yanked at" in caplog.text
     assert "wrong masks" in caplog.text
+
+
+@pytest.fixture
+def folder(published, tmp_path):
+    """The first version, pulled."""
+    pull(published.store, "v1.0.0", tmp_path / "pulled", formats=["odvg"])
+    return tmp_path / "pulled"
+
+
+@pytest.mark.parametrize("version", ["latest", "v1.0.0", "1.0.0"])
+def test_a_folder_that_it_was_pulled_to_is_opened(release, folder, version, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    offline = lae_tasks.load_release("pulled", version)
+    assert offline.manifest.version == "v1.0.0"
+    pairs = zip(offline.by_image(), release.by_image(), strict=True)
+    for (image, annotations), (published, others) in pairs:
+        assert (image.tile_id, annotations) == (published.tile_id, others)
+        assert np.array_equal(offline.pixels(image), release.pixels(published))
+
+
+def test_a_folder_that_it_was_pulled_to_is_checked(published, folder):
+    image = lae_tasks.load_release(str(folder)).images[0]
+    (folder / image.path).write_bytes(b"no picture")
+    with pytest.raises(ContractError, match="is not the image of the release"):
+        lae_tasks.load_release(str(folder)).pixels(image)
+    (folder / image.path).unlink()
+    with pytest.raises(ContractError, match=r"names it for images/.*; to a folder that was pulled"):
+        lae_tasks.load_release(str(folder)).pixels(image)
+    (folder / tables.IMAGES_PATH).write_bytes(b"damaged")
+    with pytest.raises(ContractError, match=r"is damaged, tables/images\.parquet"):
+        list(lae_tasks.load_release(str(folder)).by_image())
+    with pytest.raises(NoReleaseError, match=r"has v1\.0\.0, not v1\.0\.1; pull that one"):
+        lae_tasks.load_release(str(folder), "v1.0.1")
+    (folder / "manifest.json").rename(folder / "manifest.json.part")
+    with pytest.raises(ContractError, match="its pull did not end"):
+        lae_tasks.load_release(str(folder))
 
 
 def large(tmp_path, published, images, each):

@@ -285,6 +285,17 @@ def test_the_report_asks_nobody_else(dataset, world):
         assert "https://" not in page and "http://" not in page, info.key
 
 
+def test_the_report_does_not_grow_with_the_release(dataset, world):
+    def size_of_report(dataset):
+        assert validate(dataset, world.store, "d1").passed
+        return sum(info.size_bytes for info in world.store.list("validation/"))
+
+    image = dataset.images[-1]
+    more = [replace(image, image_id=n, tile_id=f"tile-{n}") for n in range(100, 5_000)]
+    larger = replace(dataset, images=(*dataset.images, *more))
+    assert size_of_report(larger) < size_of_report(dataset) + 1_000
+
+
 def test_nothing_is_written_to_the_home_folder(dataset, world, tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
