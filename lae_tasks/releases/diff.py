@@ -18,8 +18,10 @@ OBJECTS = ("added", "removed", "relabelled", "moved", "rescored")
 
 _TEXTS = ("region_id", "category", "cause")
 _LINES_AT_ONCE = 20_000
+_NOTHING = pa.table({"region_id": pa.array([], pa.string())})
 
 
+@dataclass(frozen=True)
 class Changes:
     """Objects that changed in the same way, in the order of their region ids.
 
@@ -31,8 +33,9 @@ class Changes:
             and is are texts in JSON.
     """
 
-    def __init__(self, table: pa.Table | None = None) -> None:
-        self.table = pa.table({"region_id": pa.array([], pa.string())}) if table is None else table
+    table: pa.Table = field(
+        default_factory=lambda: pa.table({"region_id": pa.array([], pa.string())})
+    )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -180,8 +183,9 @@ def _changed(old: Dataset, new: Dataset, cause: Cause) -> dict[str, Changes]:
         for kind, table in _changed_of(was, now, cause).items():
             found[kind].append(table)
     return {
-        kind: Changes(pa.concat_tables(tables).sort_by("region_id") if tables else None)
+        kind: Changes(pa.concat_tables(tables).sort_by("region_id"))
         for kind, tables in found.items()
+        if tables
     }
 
 

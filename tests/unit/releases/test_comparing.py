@@ -39,7 +39,7 @@ def test_an_older_version_is_compared_with_a_newer_one_the_other_way(published):
     back = compare(published.store, "v1.0.2", "v1.0.1").diff
     assert [each["region_id"] for each in forth.added] == [first]
     assert [each["region_id"] for each in back.removed] == [first]
-    assert back.removed[0]["cause"] == forth.added[0]["cause"]
+    assert back.removed.first(1)[0]["cause"] == forth.added.first(1)[0]["cause"]
 
 
 def test_a_version_is_like_itself(published):

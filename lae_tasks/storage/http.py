@@ -30,7 +30,7 @@ from tenacity import (
 
 from lae_tasks.errors import ConfigError, ConflictError, LaeError, TransientError, UnlistableError
 from lae_tasks.imagery.ranges import RangeFile
-from lae_tasks.storage import MissingObjectError, ObjectInfo
+from lae_tasks.storage.base import MissingObjectError, ObjectInfo
 
 T = TypeVar("T")
 

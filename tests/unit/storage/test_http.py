@@ -32,11 +32,11 @@ from lae_tasks.errors import (
     TransientError,
     UnlistableError,
 )
-from lae_tasks.http_storage import HttpStorage
 from lae_tasks.releases import NoReleaseError, list_releases, pull, read_release, verify
 from lae_tasks.releases.comparing import compare
 from lae_tasks.releases.marks import yank
 from lae_tasks.storage import MissingObjectError, open_storage
+from lae_tasks.storage.http import HttpStorage
 from tests.release_world import World, publish_world
 
 pytestmark = [
