@@ -305,14 +305,16 @@ def reader(s3: S3Server) -> Iterator[None]:
                 version = read_release(store).version
                 seen[version] += 1
                 assert_whole(store, version)
-            except NoReleaseError:
-                continue
+            except NoReleaseError as error:
+                if seen:
+                    broken.append(str(error))
             except AssertionError as error:
                 broken.append(str(error))
         told.send((seen, broken))
 
     process = processes.Process(target=read, daemon=True)
     process.start()
+    told.close()  # so that one who waits for a reader that died is told
     try:
         yield
     finally:

@@ -180,10 +180,10 @@ def train(
     model: FCOS, splits: dict[str, Split], epochs: int, batch: int, device: torch.device
 ) -> None:
     """Trains the model, and tells how it goes."""
-    images = splits["train"]
-    batch = min(batch, len(images))
+    split = splits["train"]
+    batch = min(batch, len(split))
     loader = DataLoader(
-        images, batch, shuffle=True, drop_last=True, collate_fn=lambda rows: list(rows)
+        split, batch, shuffle=True, drop_last=True, collate_fn=lambda rows: list(rows)
     )
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
     steps = epochs * len(loader)

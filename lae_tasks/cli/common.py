@@ -55,16 +55,20 @@ def today() -> str:
 def open_store(config: Path | None, store: str | None, to_write: bool = False) -> "Storage":
     """The store that a command names, for which it needs no settings; else that of the settings.
 
-    Raises ConfigError at once if the command is to write to a mirror.
+    Raises ConfigError at once if the command is to write to a mirror, or it is no store.
     """
-    from lae_tasks.storage import open_storage
+    from lae_tasks.releases.pull import was_pulled_to
+    from lae_tasks.storage import LocalStorage, open_storage
 
     uri = store or load_config(config).store
     if to_write and uri.startswith(("http://", "https://")):
         raise ConfigError(
             f"{uri}: a mirror can only be read; give the bucket or folder that it is a copy of"
         )
-    return open_storage(uri)
+    store_there = open_storage(uri)
+    if isinstance(store_there, LocalStorage) and was_pulled_to(store_there.root):
+        raise ConfigError(f"{uri}: is a pulled release; give the store that it was pulled from")
+    return store_there
 
 
 @contextmanager

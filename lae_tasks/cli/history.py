@@ -128,7 +128,7 @@ def _told(found: "History") -> Iterable[tuple[str, str]]:
     yield "region", found.region_id
     for number, each in enumerate(found.versions):
         text = f"{each.version}: {each.category}, box {_short(each.bbox_xyxy_px)}, score "
-        text += f"{each.score:g}, by {each.source}, on {each.images} images"
+        text += f"{each.score:g}, by {each.source}, on {each.images} image{'s' * (each.images > 1)}"
         yield "" if number else "released", text
     if not found.versions:
         yield "released", f"in none of the {found.looked_at} newest versions"

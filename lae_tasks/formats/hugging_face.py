@@ -2,7 +2,7 @@
 
     datasets.load_dataset("<release>/hugging_face")["train"]
 
-`data/train-00000.parquet` and its like, of half a gigabyte at most, have a row per image: `image`,
+`data/train-00000.parquet` and its like, of half a gigabyte or so, have a row per image: `image`,
 `image_id`, `width`, `height`, `tile_id`, `scene_key` and `objects`, which has lists, as those of
 object detection datasets do: `bbox` (x, y, width, height in pixels), `category` (a class label),
 `area` (pixels of the mask), `region_id`, `score` and `rle`, the mask's COCO compressed RLE, of the

@@ -2,7 +2,7 @@
 
     webdataset.WebDataset("<release>/webdataset/train-{000000..000003}.tar").decode("rgb")
 
-`train-000000.tar`, `val-000000.tar` and their like, of half a gigabyte at most, have two files for
+`train-000000.tar`, `val-000000.tar` and their like, of half a gigabyte or so, have two files for
 each image: `<tile_id>.png`, the image, and `<tile_id>.json`:
 
     {"image_id", "tile_id", "scene_key", "width", "height", "annotations": [{"bbox": [x, y, width,

@@ -122,7 +122,7 @@ class Claim:
         """Writes the claim again and again, until it is given back."""
         while not self._is_given_back.wait(self._dead_after_s / 4):
             # A server that fails now and then is met again when the release is written.
-            with suppress(LaeError):
+            with suppress(LaeError, OSError):
                 # The clock of a machine that slept stood still, too; others did not.
                 self._is_lost |= self._store.stat(self.key) is None
                 self.write()

@@ -28,7 +28,6 @@ from lae_tasks.contracts import (
 )
 from lae_tasks.errors import ContractError, LaeError, UnlistableError
 from lae_tasks.formats import tables
-from lae_tasks.releases.dataset import ANNOTATION_SCHEMA
 from lae_tasks.releases.manifest import ReleaseManifest, list_versions, named, read_release
 from lae_tasks.releases.reading import read_whole
 from lae_tasks.review.verdicts import fold_verdicts
@@ -42,7 +41,6 @@ VERSIONS = 50
 
 _RELEASED = ("region_id", "category", "bbox_scene_xyxy_px", "score", "source")
 #: Of the annotations' columns; none before it is a list, which would count otherwise.
-_IMAGE_ID = ANNOTATION_SCHEMA.get_field_index("image_id")
 
 
 class UnknownRegionError(LaeError):
@@ -142,7 +140,8 @@ def read_history(store: Storage, region_id: str, most: int = VERSIONS) -> Histor
         published = list_versions(store)
     except UnlistableError as error:
         raise UnlistableError(
-            f"{error}: it is searched for what nights and stewards said of {region_id}"
+            f"{store.uri}: what nights and stewards said of {region_id} is in no mirror; give the "
+            "bucket or folder that it is a copy of"
         ) from error
     looked_at = published[::-1][:most]
     verdicts = sorted(
@@ -205,9 +204,10 @@ def _rows_in(
         try:
             # Without threads: see `lae_tasks.tables`.
             with pq.ParquetFile(source, pre_buffer=False) as table:
+                column = table.schema.names.index("image_id")
                 for number in range(table.num_row_groups):
-                    shown = table.metadata.row_group(number).column(_IMAGE_ID).statistics
-                    if shown.max < least or shown.min > most:
+                    shown = table.metadata.row_group(number).column(column).statistics
+                    if shown and (shown.max < least or shown.min > most):
                         continue
                     ids = table.read_row_group(number, ["region_id"], use_threads=False)
                     if _matches(ids, "region_id", region_id).num_rows:

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from lae_tasks.contracts import Record, Score, first_problem
-from lae_tasks.errors import ContractError, LaeError, UnlistableError
+from lae_tasks.errors import ConfigError, ContractError, LaeError, UnlistableError
 from lae_tasks.storage import MissingObjectError, Storage
 
 RELEASE_SCHEMA_VERSION = 2
@@ -253,6 +253,15 @@ class ReleaseManifest(Record):
     validation_key: str
     files: tuple[ReleaseFile, ...]
 
+    @property
+    def key(self) -> str:
+        """Where it lies in the store."""
+        return f"{folder(self.version)}manifest.json"
+
+    def encode(self) -> bytes:
+        """What is written there."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
     def file(self, path: str) -> ReleaseFile:
         """The file of that path. Raises ContractError if the release has none."""
         for file in self.files:
@@ -272,8 +281,8 @@ def named(path: str) -> Iterator[None]:
         yield
     except MissingObjectError as error:
         raise ContractError(
-            f"{error}, though the manifest names it for {path}; restore it from a backup; on a "
-            "mirror let everybody read it; to a folder that was pulled, pull it"
+            f"{error}, though the manifest names it for {path}; if this was pulled, pull it whole; "
+            "if it is a mirror, let everybody read it; else restore it from a backup"
         ) from error
 
 
@@ -318,12 +327,14 @@ def list_releases(store: Storage) -> list[ReleaseManifest]:
     except UnlistableError:
         store.check()
     found: dict[str, ReleaseManifest] = {}
-    wanted = re.findall(r"v\S+", store.read(LATEST_KEY).decode())
+    wanted = re.findall(rf"{_FOLDER.pattern}$", store.read(LATEST_KEY).decode(), re.MULTILINE)
     for version in wanted:  # which grows meanwhile
         with suppress(NoReleaseError):  # it was not copied
             found[version] = read_release(store, version)
             parent = found[version].parent
             wanted += [parent] if parent and parent not in wanted else []
+    if not found:
+        raise ConfigError(f"{store.uri}/{LATEST_KEY} names no version that is there; is it a copy?")
     return sorted(found.values(), key=lambda each: version_number(each.version))
 
 

@@ -147,6 +147,14 @@ def _named(text: str) -> list[str]:
     return [line.removeprefix(_ROLLED_BACK) for line in text.split("\n") if line]
 
 
+def is_announced(store: Storage, version: str) -> bool:
+    """Whether LATEST means a version, or was rolled back from it."""
+    try:
+        return version in _named(store.read(LATEST_KEY).decode())
+    except MissingObjectError:
+        return False
+
+
 def move_latest(store: Storage, version: str) -> None:
     """Points LATEST to a version that was published.
 

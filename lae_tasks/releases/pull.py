@@ -102,7 +102,7 @@ def pull(
             part_of(dest / path).unlink(missing_ok=True)
         # An older Ultralytics looks at sizes only, and would not see that labels are others now.
         (dest / LABELS_CACHE).unlink(missing_ok=True)
-        part.write_bytes(encode_manifest(manifest))  # tells a later pull that the folder is ours
+        part.write_bytes(manifest.encode())  # tells a later pull that the folder is ours
         write_choice(dest, choice)
         (dest / MANIFEST_NAME).unlink(missing_ok=True)
     except OSError as error:
@@ -138,11 +138,6 @@ def _pulled_before(dest: Path) -> set[str]:
         if not whole.exists() and len(list(dest.iterdir())) > 1:
             raise
     return {file.path for file in files}
-
-
-def encode_manifest(manifest: ReleaseManifest) -> bytes:
-    """A manifest's bytes."""
-    return (manifest.model_dump_json(indent=1) + "\n").encode()
 
 
 def was_pulled_to(dest: Path) -> bool:

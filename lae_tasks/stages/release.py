@@ -11,7 +11,7 @@ publisher may die at any point:
 4. `releases/LATEST`. It never goes back by itself.
 
 A publisher that finds its own digest already published does what is left of 3 and 4. One that stood
-still as it wrote the manifest looks whether the version can stay.
+still as it wrote the manifest looks whether the version can stay (`releases/late.py`).
 """
 
 import logging
@@ -29,6 +29,7 @@ from lae_tasks.config import Config
 from lae_tasks.errors import ConflictError, TransientError, UnfinishedNightError
 from lae_tasks.formats import about
 from lae_tasks.formats.writing import TABLES, Source, write, written
+from lae_tasks.releases import late
 from lae_tasks.releases.assemble import assemble
 from lae_tasks.releases.claims import Claim, claim
 from lae_tasks.releases.dataset import Dataset, ReleaseImage, Split
@@ -43,21 +44,19 @@ from lae_tasks.releases.manifest import (
     ReleaseFile,
     ReleaseManifest,
     folder,
-    list_releases,
     list_versions,
     read_release,
     release_digest,
 )
-from lae_tasks.releases.marks import move_latest
+from lae_tasks.releases.marks import is_announced, move_latest
 from lae_tasks.releases.mixes import class_mixes
 from lae_tasks.releases.numbering import next_version
-from lae_tasks.releases.pull import encode_manifest
 from lae_tasks.releases.reading import read_dataset
 from lae_tasks.releases.splits import count_splits, splits_before, with_splits
 from lae_tasks.releases.statement import Statement, make_statement
 from lae_tasks.stages.validate import ValidationReport, docs_folder, validate
 from lae_tasks.state import State
-from lae_tasks.storage import MissingObjectError, Storage
+from lae_tasks.storage import Storage
 from lae_tasks.tables import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -109,16 +108,16 @@ def publish(read_state: Callable[[], State], config: Config, store: Storage) -> 
             it has now do not belong together.
         TransientError: If others publish for too long.
     """
-    late: ReleaseManifest | None = None
+    made_late: ReleaseManifest | None = None
     for _ in range(_ATTEMPTS):
         try:
             with claim(store) as held, tempfile.TemporaryDirectory() as folder:
-                if late and _stays(store, late):
-                    _finish(store, late)
-                    return ReleaseResult(late.version, late.digest, True, late)
+                if made_late and late.stays(store, made_late):
+                    _finish(store, made_late)
+                    return ReleaseResult(made_late.version, made_late.digest, True, made_late)
                 return _publish(read_state, config, store, held, Path(folder))
         except _LateError as error:
-            late = error.manifest
+            made_late = error.manifest
             logger.info("%s; looking whether it can stay", error)
         except ConflictError as error:
             logger.info("another publisher was first (%s); reading again", error)
@@ -130,6 +129,9 @@ def _publish(
 ) -> ReleaseResult:
     published = list_versions(store)
     parent = read_release(store, published[-1]) if published else None
+    if parent and not is_announced(store, parent.version) and not late.is_whole(store, parent):
+        late.take_back(store, parent)  # its publisher died before it could
+        raise ConflictError(f"{parent.version} was not whole")
     state = read_state()
     if state.unfinished:
         raise UnfinishedNightError(
@@ -172,9 +174,9 @@ def _publish(
     held.require_held()
     if list_versions(store) != published:
         raise ConflictError(f"{store.uri}: another version was published meanwhile")
-    _write_once(store, _manifest_key(manifest), encode_manifest(manifest))
+    _write_once(store, manifest.key, manifest.encode())
     if not held.is_held():
-        _stays(store, manifest)  # what cannot stay goes at once
+        late.stays(store, manifest)  # what cannot stay goes at once
         raise _LateError(manifest)
     logger.info("published %s (%s)", manifest.version, manifest.reason)
     _finish(store, manifest)
@@ -319,33 +321,6 @@ def _write_once(store: Storage, key: str, content: bytes) -> None:
         # The client repeats a write whose answer was lost; then the object there is our own.
         if store.read(key) != content:
             raise
-
-
-def _manifest_key(manifest: ReleaseManifest) -> str:
-    return f"{folder(manifest.version)}manifest.json"
-
-
-def _stays(store: Storage, late: ReleaseManifest) -> bool:
-    """Whether a version that was written late may stay; if not, it is taken back.
-
-    Just before, others may have cleared its files away, or made another version of the same parent.
-    They have not seen this one then, so nothing of theirs goes by it.
-    """
-    try:
-        if store.read(_manifest_key(late)) != encode_manifest(late):
-            return False
-    except MissingObjectError:
-        return False
-    others = [each for each in list_releases(store) if each.version != late.version]
-    is_used = any(each.parent == late.version for each in others)
-    has_rival = any(each.parent == late.parent for each in others)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        is_whole = all(pool.map(store.stat, {file.key for file in late.files}))
-    if is_whole and (is_used or not has_rival):
-        return True
-    logger.warning("%s was written late, and is taken back", late.version)
-    store.delete(_manifest_key(late))
-    return False
 
 
 def _finish(store: Storage, manifest: ReleaseManifest) -> None:

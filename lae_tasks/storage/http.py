@@ -120,7 +120,10 @@ class HttpStorage:
             if size is None:
                 raise ConfigError(f"{self.uri}/{key}: the server does not say how large it is")
             at = answer.headers.get("Last-Modified")
-            modified_at = parsedate_to_datetime(at).timestamp() if at else 0.0
+            try:
+                modified_at = parsedate_to_datetime(at).timestamp() if at else 0.0
+            except ValueError:
+                modified_at = 0.0
             return ObjectInfo(key, _version(answer), int(size), modified_at)
 
         try:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from lae_tasks.errors import ConfigError, ConflictError
 from lae_tasks.storage.base import MissingObjectError, ObjectInfo
 
+#: What a file system says where S3 would say that there is no such object.
 _NO_OBJECT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
@@ -123,7 +124,7 @@ class LocalStorage:
         """Copies an object to a local file without holding it in memory."""
         try:
             shutil.copyfile(self._path(key), path)
-        except FileNotFoundError as error:
+        except _NO_OBJECT as error:
             raise MissingObjectError(f"{self.root}/{key}: no such object") from error
 
     def delete(self, key: str) -> None:

@@ -194,6 +194,3 @@ def _translated(error: Any, operation: str, place: str) -> LaeError:
     if code in _DENIED:
         return ConfigError(f"{operation} {place}: {code}; {_DENIED[code]}")
     return TransientError(f"{operation} {place}: {error}")
-
-
-#: What a file system says where S3 would say that there is no such object.

@@ -1,6 +1,7 @@
 """The commands on releases, in this process: what they print, and what they refuse."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,10 @@ def test_one_format_is_pulled_with_a_warning_of_a_yanked_version(
     assert "every file is as its manifest says" in lae("verify", dest).stdout
     with pytest.raises(ConfigError, match="not written in yolo; choose of: coco, odvg"):
         lae("pull", "v1.1.0", dest, *store, "--format", "yolo")
+
+
+def test_a_folder_that_was_pulled_is_no_store(world: World, tmp_path: Path) -> None:
+    dest = str(tmp_path / "pulled")
+    lae("pull", "latest", dest, "--format", "coco", "--store", world.store.uri)
+    with pytest.raises(ConfigError, match="is a pulled release; give the store"):
+        lae("releases", "--store", dest)

@@ -352,7 +352,7 @@ def test_an_interrupt_ends_a_large_file_soon(tmp_path):
 def test_an_object_that_is_gone_is_told_with_its_file(tmp_path):
     store, file = large(tmp_path)
     store.delete("key")
-    with pytest.raises(ContractError, match=r"names it for a/large\.bin; restore it"):
+    with pytest.raises(ContractError, match=r"names it for a/large\.bin; if this was pulled"):
         fetching.fetch(store, [file], tmp_path / "d")
 
 

@@ -148,7 +148,7 @@ def test_a_folder_that_it_was_pulled_to_is_checked(published, folder):
     with pytest.raises(ContractError, match="is not the image of the release"):
         lae_tasks.load_release(str(folder)).pixels(image)
     (folder / image.path).unlink()
-    with pytest.raises(ContractError, match=r"names it for images/.*; to a folder that was pulled"):
+    with pytest.raises(ContractError, match=r"names it for images/.*; if this was pulled"):
         lae_tasks.load_release(str(folder)).pixels(image)
     (folder / tables.IMAGES_PATH).write_bytes(b"damaged")
     with pytest.raises(ContractError, match=r"is damaged, tables/images\.parquet"):

@@ -1,4 +1,4 @@
-"""From the same decisions the same bytes, in another process on another day."""
+"""From the same decisions the same bytes, in another process with another clock."""
 
 import json
 import os
@@ -13,12 +13,14 @@ ROOT = Path(__file__).parents[3]
 #: What tells when the release was made, and so differs.
 TELLS_THE_DAY = {"README.md", "croissant.json", "report.html"}
 
-#: Publishes two versions of a small world; told is which files the second has. By `backwards` what
-#: nights and stewards said comes in the opposite order.
+#: Publishes two versions of a small world; told is which files the second has. By `backwards`
+#: what nights and stewards said comes in the opposite order, and it is another day.
 SCRIPT = """
-import json, sys
+import json, sys, time
 from dataclasses import fields
+from datetime import datetime, timedelta
 from lae_tasks.contracts import VerdictAction
+from lae_tasks.stages import release as release_stage
 from lae_tasks.stages.release import publish
 from lae_tasks.state import State
 from lae_tasks.storage import open_storage
@@ -41,6 +43,16 @@ def state():
     return State(**values)
 
 
+class Later(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=400)
+
+
+if backwards:
+    now = time.time
+    time.time = lambda: now() + 400 * 86400
+    release_stage.datetime = Later
 for seed in (3, 4, 5):
     world.add_scene(seed)
 publish(state, config, world.store)

@@ -192,7 +192,7 @@ def test_the_commands_that_only_read_work_on_a_mirror(url: str, folder: Path) ->
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("why region", "searched for what nights and stewards said of region"),
+        ("why region", "what nights and stewards said of region is in no mirror"),
         ("yank v1.0.1 --reason x", "can only be read; give the bucket or folder"),
         ("rollback v1.0.0", "can only be read; give the bucket or folder"),
     ],
@@ -200,6 +200,16 @@ def test_the_commands_that_only_read_work_on_a_mirror(url: str, folder: Path) ->
 def test_what_a_mirror_cannot_do_is_told(url: str, command: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         lae(command, url)
+
+
+def test_a_server_that_answers_everything_is_no_mirror(tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases/LATEST").write_text("<html>v1.0.0 of our site</html>\n")
+    with (
+        serving(partial(Quiet, directory=str(tmp_path))) as url,
+        pytest.raises(ConfigError, match="names no version that is there"),
+    ):
+        list_releases(open_storage(url))
 
 
 def test_a_mirror_has_the_versions_that_were_copied(folder: Path, tmp_path: Path) -> None:
@@ -302,7 +312,7 @@ def test_what_a_manifest_names_is_never_taken_as_missing(folder: Path, tmp_path:
     told = r"403, forbidden or missing, though the manifest names it for "
     with serving(forbidding(folder, "files/", "images/")) as url:
         release = lae_tasks.load_release(url)
-        with pytest.raises(ContractError, match=told + r"tables/images\.parquet; restore it"):
+        with pytest.raises(ContractError, match=told + r"tables/images\.parquet; if this"):
             list(release.by_image())
         with pytest.raises(ContractError, match=told + r"tables/annotations\.parquet"):
             next(release.annotations())
