@@ -5,8 +5,8 @@ prefix and plans shards of a few scenes. Each shard is tiled, segmented (SAM) an
 `route` then decides over the whole night: accepted, to review, or rejected by which rule. What is
 in doubt goes to the stewards in Label Studio.
 
-- **Which night**: the partition key, `yyyy-mm-dd`. Scheduled runs have one; a run started by hand
-  without one works on today (UTC).
+- **Which night**: the partition key, `yyyy-mm-dd`, which scheduled runs have. Who starts a run may
+  name one in the form; a run without either works on today (UTC).
 - **Again**: whatever is done and unchanged is skipped, so clearing tasks is safe.
 - **Red**: the log's last message says what to do. Only what may pass by itself is retried.
 - `report` tells `lae_release` by the asset `lae_night`; Label Studio may be down meanwhile.
@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import CronPartitionTimetable, dag, task_group
+from lae_airflow.alerts import deadlines, on_failure
 from lae_airflow.assets import NIGHT
-from lae_airflow.defaults import DEFAULT_ARGS, NIGHT_TEMPLATE
+from lae_airflow.defaults import DEFAULT_ARGS, NIGHT_PARAM, NIGHT_TEMPLATE
 from lae_airflow.operators.night import (
     CheckOperator,
     NightReportOperator,
@@ -50,6 +51,9 @@ def shards(shard: str) -> None:
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=on_failure(),
+    deadline=deadlines(),
+    params={"night": NIGHT_PARAM},
     tags=["lae"],
     doc_md=__doc__,
 )

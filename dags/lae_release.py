@@ -11,6 +11,7 @@ again; the end of that night starts a release.
 from datetime import UTC, datetime
 
 from airflow.sdk import PartitionedAssetTimetable, dag
+from lae_airflow.alerts import deadlines, on_failure
 from lae_airflow.assets import NIGHT, NIGHTS_AGAIN, RELEASE, VERDICTS
 from lae_airflow.defaults import DEFAULT_ARGS
 from lae_airflow.operators.release import ReleaseOperator
@@ -22,6 +23,8 @@ from lae_airflow.operators.release import ReleaseOperator
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=on_failure(),
+    deadline=deadlines(),
     tags=["lae"],
     doc_md=__doc__,
 )

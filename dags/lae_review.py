@@ -17,6 +17,7 @@ must have paused) and `lae_review_poll_s` (20) change how it waits.
 from datetime import UTC, datetime
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
+from lae_airflow.alerts import on_failure
 from lae_airflow.assets import HINT, NIGHTS_AGAIN, VERDICTS
 from lae_airflow.defaults import DEFAULT_ARGS
 from lae_airflow.operators.night import RouteAgainOperator
@@ -38,6 +39,7 @@ from lae_airflow.operators.review import (
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=on_failure(),
     tags=["lae"],
     doc_md=__doc__,
 )

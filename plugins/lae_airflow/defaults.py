@@ -3,13 +3,25 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from lae_tasks.errors import ConflictError, LaeError, TransientError
 
-#: The run's night, `yyyy-mm-dd`: its partition key, or the date of a run that was given none.
-NIGHT_TEMPLATE = "{{ dag_run.partition_key or dag_run.run_after.strftime('%Y-%m-%d') }}"
+#: The engine's section in Airflow's settings.
+CONFIG_SECTION = "lae"
+
+#: The run's night, `yyyy-mm-dd`: what the form says, else its partition key, else its date.
+NIGHT_TEMPLATE = (
+    "{{ params.night or dag_run.partition_key or dag_run.run_after.strftime('%Y-%m-%d') }}"
+)
+NIGHT_PARAM = Param(
+    None,
+    type=["null", "string"],
+    format="date",
+    title="Night",
+    description="Whose scenes are worked on. Empty: the run's partition key, or today (UTC).",
+)
 
 #: Errors that the engine raises on purpose come back on every attempt, but for the transient ones.
 #: What is unknown is tried again.

@@ -1,10 +1,33 @@
-"""What Airflow asks of a provider: the connection types and their forms."""
+"""What Airflow asks of a provider: the connection types and their forms, and the settings."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from lae_airflow.defaults import CONFIG_SECTION
 from lae_airflow.hooks.label_studio import LabelStudioHook
+
+#: Of each setting what it is, its type, an example, and its default.
+OPTIONS = {
+    "alert_emails": (
+        "Who gets a mail when a run fails or is late, through the connection `smtp_default`",
+        "string",
+        "oncall@example.org, team@example.org",
+        "",
+    ),
+    "alert_slack_conn_id": (
+        "Connection of type `slackwebhook` by which Slack is told",
+        "string",
+        "lae_slack",
+        "",
+    ),
+    "deadline_minutes": (
+        "A run of lae_nightly or lae_release that takes longer is late; 0: none is",
+        "integer",
+        "480",
+        "0",
+    ),
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -26,4 +49,19 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "config": {
+            CONFIG_SECTION: {
+                "description": "The LAE-Label engine: who is told of what. Nobody by default.",
+                "options": {
+                    name: {
+                        "description": description,
+                        "version_added": None,
+                        "type": kind,
+                        "example": example,
+                        "default": default,
+                    }
+                    for name, (description, kind, example, default) in OPTIONS.items()
+                },
+            }
+        },
     }
