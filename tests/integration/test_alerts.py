@@ -1,33 +1,24 @@
 """A real Airflow mails of runs that fail and of runs that are late, where its settings say so."""
 
-import json
 import time
-from email.message import Message
 from pathlib import Path
 
 import pytest
 import yaml
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as Handler
 
 from demo.stack.processes import free_port
 from demo.stack.services import LabelStudioServer, S3Server
 from tests.integration.airflow_stack import airflow_server
+from tests.mail_server import mail_server
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def test_failed_and_late_runs_are_mailed(tmp_path: Path) -> None:
-    came: list[Message] = []
-
-    class Kept(Handler):
-        def handle_message(self, message: Message) -> None:
-            came.append(message)
-
     def mailed(subject: str, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if any(mail["Subject"] == subject for mail in came):
+            if any(mail["Subject"] == subject for mail in server.came):
                 return True
             time.sleep(1)
         return False
@@ -44,20 +35,8 @@ def test_failed_and_late_runs_are_mailed(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     s3 = S3Server(nobody, "key", "secret", "us-east-1", tmp_path)
     studio = LabelStudioServer(nobody, "token", "a@example.org", "password", tmp_path)
-    server = Controller(Kept(), hostname="127.0.0.1", port=free_port())
-    smtp = {
-        "conn_type": "smtp",
-        "host": server.hostname,
-        "port": server.port,
-        "extra": {"disable_ssl": True, "disable_tls": True, "from_email": "lae@example.org"},
-    }
-    env = {
-        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp),
-        "AIRFLOW__LAE__ALERT_EMAILS": "oncall@example.org",
-        "AIRFLOW__LAE__DEADLINE_MINUTES": "1",
-    }
-    server.start()
-    try:
+    with mail_server() as server:
+        env = server.env | {"AIRFLOW__LAE__DEADLINE_MINUTES": "1"}
         with airflow_server(tmp_path / "state", config, s3, studio, env) as airflow:
             failed = airflow.api.trigger("lae_nightly", "2025-11-22")
             late = airflow.api.trigger("lae_release", "2025-11-22")
@@ -67,6 +46,4 @@ def test_failed_and_late_runs_are_mailed(tmp_path: Path) -> None:
             assert mailed("lae_nightly 2025-11-22 failed", 60), airflow.logs()
             assert mailed("lae_release 2025-11-22 is not done after 1 minutes", 180), airflow.logs()
             assert airflow.api.run("lae_release", late["dag_run_id"])["state"] == "running"
-            assert {mail["To"] for mail in came} == {"oncall@example.org"}
-    finally:
-        server.stop()
+            assert {mail["To"] for mail in server.came} == {"one@example.org, two@example.org"}

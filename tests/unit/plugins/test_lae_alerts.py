@@ -1,19 +1,16 @@
 """Alerts: nobody is told by default; who is named gets a message."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from email.message import Message
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as Handler
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from lae_airflow import alerts
 
-from demo.stack.processes import free_port
+from tests.mail_server import mail_server
 
 RUN = {
     "dag_id": "lae_nightly",
@@ -24,26 +21,12 @@ RUN = {
 
 @pytest.fixture
 def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Message]]:
-    """What comes to a real SMTP server that Airflow's connection names."""
-    came: list[Message] = []
-
-    class Kept(Handler):
-        def handle_message(self, message: Message) -> None:
-            came.append(message)
-
-    server = Controller(Kept(), hostname="127.0.0.1", port=free_port())
-    server.start()
-    connection = {
-        "conn_type": "smtp",
-        "host": server.hostname,
-        "port": server.port,
-        "extra": {"disable_ssl": True, "disable_tls": True, "from_email": "lae@example.org"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-    monkeypatch.setenv("AIRFLOW__LAE__ALERT_EMAILS", "one@example.org, two@example.org")
+    """What comes to the server that Airflow's connection names."""
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.org/")
-    yield came
-    server.stop()
+    with mail_server() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        yield server.came
 
 
 def body(mail: Message) -> str:
